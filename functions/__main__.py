@@ -1,0 +1,97 @@
+"""The command line: `python -m functions COMMAND`. Every command takes `--json`.
+
+Exit codes: 0 done, 1 something did not succeed, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from functions import _job_commands, _run, _system_commands, _up
+from shared.domain.money import parse_usd
+from shared.errors import PipelineError
+from shared.settings import Settings
+
+WRONG_USAGE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = Settings.from_environment(os.environ)
+        return int(options.run(options, settings))
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_USAGE
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m functions", description="Atelier: generation jobs, carried through all stages."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    as_json = argparse.ArgumentParser(add_help=False)
+    as_json.add_argument("--json", action="store_true", help="print JSON and nothing else on stdout")
+
+    def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
+        found = commands.add_parser(name, help=text, description=text, parents=[as_json])
+        found.set_defaults(run=run)
+        return found
+
+    run = command("run", _run.run, "carry the requests in files or folders to the end, and write report.html")
+    run.add_argument("paths", nargs="+", metavar="PATH", help=".json, .jsonl or .csv, or a folder of them")
+    run.add_argument("--report", metavar="FILE", help="where to write the report (default: report.html in the home)")
+    up = command("up", _up.up, "run the local system as a service: ops page, inbox folder, ticks")
+    up.add_argument("--port", type=_port, default=8080, help="of the ops page on localhost (default 8080)")
+    submit = command("submit", _job_commands.submit, "publish the requests in a file and print their job ids")
+    submit.add_argument("paths", nargs="+", metavar="PATH")
+    for name, text in (
+        ("status", "show where one job is"),
+        ("explain", "show every stage, candidate, attempt and cent of one job"),
+        ("cancel", "end one job; what was bought already is kept"),
+    ):
+        command(name, getattr(_job_commands, name), text).add_argument("job", metavar="JOB")
+    replay = command("replay", _job_commands.replay, "send a stuck job its event again, or repeat a failed one as a new job")
+    replay.add_argument("job", metavar="JOB")
+    replay.add_argument("--from", dest="stage", choices=_job_commands.REPLAY_FROM, default="generate", metavar="STAGE")
+    quote = command("quote", _system_commands.quote, "show what requests would cost and how long they would take")
+    quote.add_argument("paths", nargs="+", metavar="PATH")
+    command("audit", _system_commands.audit, "prove that ledger, jobs and budgets agree")
+    budget = command("budget", _system_commands.budget, "show the day's budgets, or set the standing limit of a scope")
+    budget.add_argument("scope", nargs="?", metavar="SCOPE", help="all, tenant:NAME or user:TENANT/NAME")
+    budget.add_argument("--limit", type=_usd, metavar="USD", help="per day, from today on")
+    models = command("models", _system_commands.models, "show the catalogue with prices and the retirement calendar")
+    models.add_argument("--kind", choices=("image", "video", "text"))
+    models.add_argument("--all", action="store_true", help="also retired models")
+    command("health", _system_commands.health, "show breakers, limits and the queue")
+    command("tick", _system_commands.tick, "do one tick")
+    command("settings", _system_commands.settings, "show every setting with default, unit and meaning")
+    return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65_535:  # noqa: PLR2004 - the range of ports
+        raise argparse.ArgumentTypeError("a port is 0 to 65535")
+    return port
+
+
+def _usd(text: str) -> int:
+    try:
+        return parse_usd(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Commands about single jobs: submit, status, explain, cancel, replay."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+from functions import _runtime, fallback
+from functions._console import open_services, show
+from functions._decode import Event
+from functions._explain import explanation
+from functions._local import submit as publish
+from functions._request_files import read_entries
+from shared.bootstrap import Services
+from shared.domain.job import Job, State
+from shared.domain.money import format_usd
+from shared.domain.replay import REPLAY_FROM, NotReplayable, replayed
+from shared.domain.result import result_of
+from shared.errors import SettingsError
+from shared.ports import Message
+from shared.settings import Settings
+
+__all__ = ["REPLAY_FROM", "cancel", "explain", "replay", "status", "submit"]
+
+
+def submit(options: argparse.Namespace, settings: Settings) -> int:
+    """Publish the requests in files; they are carried out by `up`, or by the deployed functions."""
+    services = open_services(settings)
+    entries = read_entries(options.paths, settings.max_manifest_bytes)
+    good = [e for e in entries if e.error is None]
+    publish([e.message for e in good], services)
+    rows = [{"file": e.file, "line": e.line, "job_id": e.job_id} for e in good]
+    bad = [{"file": e.file, "line": e.line, **asdict(e.error)} for e in entries if e.error]
+    lines = [f"{r['job_id']}  {r['file']}:{r['line']}" for r in rows]
+    lines += [f"not submitted  {b['file']}:{b['line']}  {b['message']}" for b in bad]
+    show(options, {"submitted": rows, "unreadable_lines": bad}, "\n".join(lines))
+    return 1 if bad else 0
+
+
+def status(options: argparse.Namespace, settings: Settings) -> int:
+    """Show where one job is."""
+    job = _job(options.job, open_services(settings))
+    last = job.timeline[-1] if job.timeline else {}
+    text = f"{job.job_id}  {job.state}  {last.get('note', '')}  {format_usd(job.spent)} USD spent, {format_usd(job.hold)} held"
+    show(options, {**result_of(job), "state": str(job.state), "seq": job.seq}, text)
+    return 0
+
+
+def explain(options: argparse.Namespace, settings: Settings) -> int:
+    """Tell a job's whole story from the documents alone."""
+    services = open_services(settings)
+    job = _job(options.job, services)
+    entries = services.ledger.of_job(job.job_id)
+    told = explanation(job, entries)
+    document = {
+        "result": result_of(job),
+        "prompt": job.prompt,
+        "candidates": [asdict(c) for c in job.candidates],
+        "passed_over": list(job.passed_over),
+        "attempts": [asdict(a) for a in job.attempts],
+        "ledger": entries,
+        "timeline": list(job.timeline),
+        "money": {"hold": job.hold, "spent": job.spent, "suspense": job.suspense},
+    }
+    show(options, document, told)
+    return 0
+
+
+def cancel(options: argparse.Namespace, settings: Settings) -> int:
+    """End a job; what was bought is kept, and an operation that still runs is collected later."""
+    services = open_services(settings)
+    job = _job(options.job, services)
+    event = Event({"job_id": job.job_id, "seq": job.seq, "end": "cancelled"}, f"cancel-{job.job_id}")
+    _runtime.deliver(fallback.handle, event, services)
+    after = _job(job.job_id, services)
+    note = "" if after.state is State.CANCELLED else " (it had ended before)"
+    show(options, result_of(after), f"{after.job_id}  {after.state}{note}")
+    return 0 if after.state is State.CANCELLED else 1
+
+
+def replay(options: argparse.Namespace, settings: Settings) -> int:
+    """Send an unfinished job its event again; repeat a finished one as a new job that buys nothing twice."""
+    services = open_services(settings)
+    job = _job(options.job, services)
+    if not job.is_finished:
+        if job.baton is not None:
+            services.bus.publish([_runtime.baton_message(job)])
+        show(options, {"job_id": job.job_id, "state": str(job.state)}, f"{job.job_id}  event sent again")
+        return 0
+    try:
+        step = replayed(job, options.stage, _runtime.moment(services, "replay"))
+    except NotReplayable as reason:
+        show(options, {"job_id": job.job_id, "error": str(reason)}, f"{job.job_id}  not replayed: {reason}")
+        return 1
+    if isinstance(step, Job):
+        _runtime.commit(None, _runtime.Step(step), services)
+        new_id = step.job_id
+    else:
+        services.bus.publish([Message("requests", step.payload)])
+        new_id = step.job_id
+    text = f"{job.job_id}  replayed from {options.stage} as {new_id}"
+    show(options, {"job_id": new_id, "replay_of": job.job_id}, text)
+    return 0
+
+
+def _job(job_id: str, services: Services) -> Job:
+    loaded = services.jobs.get(job_id) if job_id and "/" not in job_id else None
+    if loaded is None:
+        raise SettingsError(f"there is no job {job_id!r} here; `run` and `submit` print the ids")
+    return loaded.job

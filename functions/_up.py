@@ -1,0 +1,119 @@
+"""`up`: the local system as a service, with the ops page on localhost, the inbox folder watched, and ticks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import threading
+from pathlib import Path
+
+from functions._local import LocalSystem
+from shared import bootstrap, log
+from shared.bootstrap import Services
+from shared.errors import SettingsError
+from shared.log import log as logger
+from shared.ports import BlobInfo, Message
+from shared.settings import Settings
+
+LOOK_EVERY_S = 1.0
+PAGE = 1000
+
+
+def up(options: argparse.Namespace, settings: Settings) -> int:
+    """Serve until Ctrl-C."""
+    from functions_framework import create_app
+    from werkzeug.serving import make_server
+
+    home = bootstrap.home_path(settings)
+    with (home / "log.jsonl").open("a", encoding="utf-8", buffering=1) as stream:
+        log.configure(settings.log_level, stream)
+        services = bootstrap.services()
+        log.configure(settings.log_level, stream)
+        app = create_app("ops", str(Path(__file__).with_name("ops.py")))  # type: ignore[no-untyped-call]
+        try:
+            server = make_server("127.0.0.1", options.port, app, threaded=True)
+        except OSError as error:
+            raise SettingsError(f"port {options.port} on localhost cannot be used: {error.strerror}") from None
+        system, inbox = LocalSystem(services), Inbox(services, home / "inbox_seen.json")
+        system.recover()
+        system.start()
+        stop = threading.Event()
+        watcher = threading.Thread(target=inbox.watch, args=(stop,), daemon=True)
+        watcher.start()
+        _say(options, server.server_port, home)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print("stopping")
+        finally:
+            stop.set()
+            watcher.join()
+            system.stop()
+            server.server_close()
+    return 0
+
+
+def _say(options: argparse.Namespace, port: int, home: Path) -> None:
+    url, inbox = f"http://127.0.0.1:{port}/", home / "buckets" / "inbox"
+    if options.json:
+        print(json.dumps({"ops": url, "inbox": str(inbox)}), flush=True)
+    else:
+        print(f"ops page  {url}\ninbox     {inbox}  (.json, .jsonl, .csv)\nCtrl-C stops", flush=True)
+
+
+class Inbox:
+    """Tells of every file in the inbox folder once it is complete, as a bucket notification does."""
+
+    def __init__(self, services: Services, seen_file: Path) -> None:
+        self._services = services
+        self._seen_file = seen_file
+        self._seen: dict[str, str] = self._load()
+        self._growing: dict[str, BlobInfo] = {}
+
+    def watch(self, stop: threading.Event) -> None:
+        """Look again and again until *stop* is set."""
+        while not stop.wait(LOOK_EVERY_S):
+            try:
+                self.look()
+            except Exception:
+                logger.exception("inbox.failed")
+
+    def look(self) -> None:
+        """Publish a notification for each file that is new and has the size it had at the last look."""
+        fresh = [info for info in self._list() if self._seen.get(info.uri) != info.generation]
+        complete = [info for info in fresh if self._growing.get(info.uri) == info]
+        self._growing = {info.uri: info for info in fresh}
+        if not complete:
+            return
+        self._services.bus.publish([self._notification(info) for info in complete])
+        self._seen.update({info.uri: info.generation for info in complete})
+        self._save()
+
+    def _list(self) -> list[BlobInfo]:
+        found: list[BlobInfo] = []
+        after: str | None = None
+        prefix = self._services.blobs.uri("inbox", "any").removesuffix("any")
+        while page := self._services.blobs.list(prefix, limit=PAGE, after=after):
+            found += page
+            after = page[-1].uri
+        return found
+
+    def _notification(self, info: BlobInfo) -> Message:
+        bucket, name = self._services.blobs.locate(info.uri)
+        stored = {"bucket": bucket, "name": name, "generation": info.generation, "size": str(info.size_bytes)}
+        attributes = {"eventType": "OBJECT_FINALIZE", "bucketId": bucket, "objectId": name}
+        return Message("uploads", stored, {**attributes, "objectGeneration": info.generation})
+
+    def _load(self) -> dict[str, str]:
+        try:
+            seen: dict[str, str] = json.loads(self._seen_file.read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return seen
+
+    def _save(self) -> None:
+        """Forgetting costs only a second look: the same file and generation make the same jobs."""
+        partial = self._seen_file.with_suffix(".tmp")
+        partial.write_text(json.dumps(self._seen), "utf-8")
+        os.replace(partial, self._seen_file)

@@ -1,0 +1,116 @@
+"""Stage 3, fallback. Consumes `fallback`; hands on to `generate`, or ends the job."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import functions_framework
+from flask import Request
+from flask.typing import ResponseReturnValue
+
+from functions import _runtime
+from functions._decode import Event
+from functions._runtime import Reference, Step
+from shared.bootstrap import Services
+from shared.domain import moves
+from shared.domain.fallback import GiveUp, Policy, Try, TryLater, next_move
+from shared.domain.job import Job, State
+from shared.domain.moves import Moment
+from shared.domain.release import rank
+from shared.errors import BudgetExceeded, InvalidEvent, StoreConflict
+
+# Who may end a job from outside, and as what.
+ENDINGS = {
+    "cancelled": (State.CANCELLED, "cancelled on request"),
+    "deadline_exceeded": (State.FAILED, "the job's deadline has passed"),
+}
+
+
+def handle(event: Event, services: Services) -> None:
+    """Pick the next candidate within money and deadline, or end the job."""
+    ref = _runtime.reference(event)
+    if "end" in ref.extra:
+        end(ref, services)
+    else:
+        _runtime.advance(event, services, lambda job, reference: fall_back(job, reference, services))
+
+
+def fall_back(job: Job, ref: Reference, services: Services) -> Step | None:
+    """Decide what follows the failure that the event names."""
+    if job.state is not State.FALLING_BACK:
+        return None
+    moment = _runtime.moment(services, "fallback", services.clock.now())
+    reason = str(ref.extra.get("reason", "failed"))
+    services.metrics.record("fallbacks", 1, {"kind": job.kind, "reason": reason})
+    if _is_overdue(job, moment):
+        return _give_up(job, GiveUp("deadline_exceeded", ENDINGS["deadline_exceeded"][1]), moment)
+    settings = services.settings
+    policy = Policy(settings.max_attempts, settings.fallback_when_blocked)
+    move = next_move(job, reason, policy, moment.now, _money_left(job, services))
+    match move:
+        case Try():
+            return _try(job, move, moment, services)
+        case TryLater():
+            return _try_later(job, move, moment)
+        case GiveUp():
+            return _give_up(job, move, moment)
+
+
+def end(ref: Reference, services: Services) -> None:
+    """End a job from outside, at whatever step it is; a finished one stays as it ended."""
+    code = ref.extra["end"]
+    if code not in ENDINGS:
+        raise InvalidEvent(f'"end" must be one of {", ".join(ENDINGS)}')
+    state, message = ENDINGS[code]
+
+    def decide(job: Job) -> Step | None:
+        moment = _runtime.moment(services, "fallback")
+        if job.is_finished or (code == "deadline_exceeded" and not _is_overdue(job, moment)):
+            return None
+        return Step(moves.ended(job, state, moment, [{"field": "", "code": code, "message": message}]))
+
+    _runtime.amend(services.jobs.get(ref.job_id), services, decide)
+
+
+def _is_overdue(job: Job, moment: Moment) -> bool:
+    return job.deadline_at is not None and job.deadline_at <= moment.now
+
+
+def _money_left(job: Job, services: Services) -> int:
+    """What may still be promised: the rest of the job's own cap, as far as hold and budgets reach."""
+    own = None if job.max_cost is None else job.max_cost - job.spent - job.suspense
+    if all(c.price_micro_usd <= job.hold for c in job.candidates[job.choice + 1 :]):
+        return job.hold if own is None else min(own, job.hold)
+    reachable = job.hold + services.budgets.of_job(job).free
+    return reachable if own is None else min(own, reachable)
+
+
+def _try(job: Job, move: Try, moment: Moment, services: Services) -> Step:
+    """Go on with another candidate; its hold shrinks or grows to the dearest that is still within reach."""
+    within = [c.price_micro_usd for c in job.candidates[move.choice :] if c.price_micro_usd <= job.hold]
+    hold = max([move.price, *within])
+    after = moves.chosen(job, move.choice, hold, moment, f"next: {job.candidates[move.choice].model}")
+    if hold <= job.hold:
+        return Step(after)
+    try:
+        return Step(after, holding=services.budgets.of_job(job).hold(hold - job.hold))
+    except BudgetExceeded:
+        raise StoreConflict("the budget was used up meanwhile") from None
+
+
+def _try_later(job: Job, move: TryLater, moment: Moment) -> Step:
+    model = job.candidates[move.choice].model
+    place = rank(job.request.get("priority", "normal"), job.created_at)
+    waiting = replace(job, choice=move.choice)
+    return Step(moves.parked(waiting, moment, move.at, model=model, rank=place, note=f"again with {model} later"))
+
+
+def _give_up(job: Job, move: GiveUp, moment: Moment) -> Step:
+    error = {"field": "", "code": move.code, "message": move.message}
+    return Step(moves.ended(job, State.FAILED, moment, [error]))
+
+
+@functions_framework.http
+def fallback(request: Request) -> ResponseReturnValue:
+    """Answer one delivery of `fallback`."""
+    return _runtime.serve(handle, request)

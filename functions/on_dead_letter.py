@@ -1,0 +1,62 @@
+"""An event that was given up. Consumes `dead-letter`; its job is marked failed with the reason and the count."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import functions_framework
+from flask import Request
+from flask.typing import ResponseReturnValue
+
+from functions import _runtime
+from functions._decode import Event
+from functions._runtime import Step
+from shared.bootstrap import Services
+from shared.domain import moves
+from shared.domain.intake import Envelope, rejected_job
+from shared.domain.job import Job, State
+from shared.errors import FieldError, StoreConflict
+from shared.log import log
+
+# Pub/Sub adds these to a message it forwards to a dead-letter topic.
+COUNT = "CloudPubSubDeadLetterSourceDeliveryCount"
+CODE = "dead_letter"
+SUBSCRIPTION = "CloudPubSubDeadLetterSourceSubscription"
+
+
+def handle(event: Event, services: Services) -> None:
+    """End the job whose event nobody could handle."""
+    count = event.attributes.get(COUNT, "?")
+    source = event.attributes.get(SUBSCRIPTION, "?")
+    log.error("event.dead", extra={"deliveries": count, "subscription": source})
+    services.metrics.record("dead_letters", 1, {"topic": source})
+    payload = event.payload if isinstance(event.payload, dict) else {}
+    job_id = payload.get("job_id")
+    message = f"given up after {count} deliveries at {source}"
+    if isinstance(job_id, str) and job_id and "/" not in job_id:
+        _runtime.amend(services.jobs.get(job_id), services, lambda job: _failed(job, message, services))
+    else:
+        _fail_request(event, message, services)
+
+
+def _failed(job: Job, message: str, services: Services) -> Step | None:
+    if job.is_finished:
+        return None
+    error = {"field": "", "code": CODE, "message": message}
+    return Step(moves.ended(job, State.FAILED, _runtime.moment(services, "on_dead_letter"), [error], note=message))
+
+
+def _fail_request(event: Event, message: str, services: Services) -> None:
+    """A request that never became a job still ends as one, so that its sender hears of it."""
+    envelope = Envelope(event.payload, event.message_id, {"message_id": event.message_id})
+    errors = [FieldError("", CODE, message)]
+    now = services.clock.now()
+    job = rejected_job(envelope, envelope.job_id, envelope.digest, State.FAILED, errors, now, None)
+    with suppress(StoreConflict):  # it did become a job, which ends by itself
+        _runtime.commit(None, Step(job), services)
+
+
+@functions_framework.http
+def on_dead_letter(request: Request) -> ResponseReturnValue:
+    """Answer one delivery of `dead-letter`."""
+    return _runtime.serve(handle, request)

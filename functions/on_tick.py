@@ -1,0 +1,100 @@
+"""The clock's work. Consumes `ticks`, every minute in the cloud: moves on whatever is due, in bounded pages.
+
+It makes no provider call itself: it sends events, so that polling scales with `generate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import functions_framework
+from flask import Request
+from flask.typing import ResponseReturnValue
+
+from functions import _runtime
+from functions._decode import Event
+from functions._runtime import Step
+from shared.bootstrap import Services
+from shared.domain import moves
+from shared.domain.budget import Scope, day_of
+from shared.domain.due import Release, Send, owed
+from shared.domain.job import Job
+from shared.domain.release import Parked, release_order
+from shared.errors import StoreConflict
+from shared.log import log
+from shared.ports import Message
+from shared.stores.jobs import Loaded, load
+
+QUEUE_PAGE = 500
+ROLL_UP_EVERY_S = 60.0
+
+
+def handle(event: Event, services: Services) -> None:
+    """Look at one page of due jobs; hand on to the next tick event when there are more."""
+    limit = services.settings.tick_page
+    page = [load(snapshot) for snapshot in services.jobs.due(services.clock.now(), limit)]
+    queues: set[str] = set()
+    for loaded in page:
+        _tend(loaded, queues, services)
+    for model in sorted(queues):
+        _release(model, services)
+    services.metrics.record("jobs_due", len(page), {})
+    if len(page) == limit:
+        services.bus.publish([Message("ticks", {"more": True})])
+    elif services.due_now("roll_up", ROLL_UP_EVERY_S):
+        _roll_up(services)
+
+
+def _tend(loaded: Loaded, queues: set[str], services: Services) -> None:
+    """Give one due job what it needs; a concurrent tick or stage that was faster has done it already."""
+    now = services.clock.now()
+    action = owed(loaded.job, now)
+    again = None if action is None else now + timedelta(seconds=services.settings.stale_s)
+    if isinstance(action, Release):
+        queues.add(action.model)
+        again = now + timedelta(seconds=services.settings.tick_s)
+    try:
+        services.jobs.commit(loaded, replace(loaded.job, due_at=again))
+    except StoreConflict:
+        return
+    if isinstance(action, Send):
+        log.info("tick.sent", extra={"job_id": loaded.job.job_id, "why": action.why})
+        services.bus.publish([_message(loaded.job, action)])
+
+
+def _message(job: Job, action: Send) -> Message:
+    if action.topic is None and job.baton is not None:
+        return _runtime.baton_message(job)
+    return _runtime.baton_message(job, action.topic or "generate", action.extra)
+
+
+def _release(model: str, services: Services) -> None:
+    """Release as many of a model's queue as it has capacity for: by rank, fair between tenants."""
+    queue = {loaded.job.job_id: loaded for loaded in services.jobs.waiting_for(model, QUEUE_PAGE)}
+    now = services.clock.now()
+    retried = [i for i, q in queue.items() if q.job.due_at is None or q.job.due_at <= now + timedelta(minutes=1)]
+    capacity = services.limiters.available(model)
+    waiting = [Parked(i, queue[i].job.tenant, queue[i].job.rank or "") for i in retried]
+    for job_id in release_order(waiting, len(waiting) if capacity is None else capacity, {}):
+        loaded = queue[job_id]
+        moment = _runtime.moment(services, "on_tick")
+        job = moves.chosen(loaded.job, loaded.job.choice, loaded.job.hold, moment, f"capacity for {model}")
+        try:
+            _runtime.commit(loaded, Step(job), services)
+        except StoreConflict:
+            continue
+
+
+def _roll_up(services: Services) -> None:
+    """Measure what the day has used; added up by the store, never counted on the hot path."""
+    now = services.clock.now()
+    for scope, budget in services.budgets.on_day(day_of(now)):
+        if scope == Scope("all") and budget.limit:
+            services.metrics.record("budget_used", budget.used / budget.limit, {"scope": "all"})
+
+
+@functions_framework.http
+def on_tick(request: Request) -> ResponseReturnValue:
+    """Answer one delivery of `ticks`."""
+    return _runtime.serve(handle, request)

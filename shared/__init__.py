@@ -1,0 +1,1 @@
+"""Code that every function shares: rules, ports, stores, adapters and providers."""

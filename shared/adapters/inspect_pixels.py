@@ -1,0 +1,147 @@
+"""Figures of one gray picture (uint8, (height, width)): the graded three, and those that tell artefacts.
+
+The graded figures are exact sums of integers. The others look at a reduced picture or at a sample of its rows, so
+that their cost hardly grows with the picture.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Gray = NDArray[np.uint8]
+    Counts = NDArray[np.float32]
+
+_SAMPLED_PIXELS = 1 << 16
+_VIEWED_SIDE = 1536  # larger pictures are seen reduced: softness of single pixels is not visible
+_GRID = 8  # side of the blocks of JPEG and of its descendants
+_EVEN = 3  # levels between neighbours; bands are even inside, also after JPEG
+_RARE = 2e-4  # levels with a smaller share are stray
+_BANDS = 3  # steps between the darkest and the lightest band, at least
+_ISOLATED = 6  # gray levels a step must have more than its neighbours on both sides
+
+
+def level(gray: Gray) -> tuple[float, float]:
+    """Return (mean, standard deviation), exact to the last bits."""
+    total, squares = int(cv2.sumElems(gray)[0]), int(cv2.norm(gray, cv2.NORM_L2SQR))
+    return total / gray.size, _deviation(total, squares, gray.size)
+
+
+def sharpness(laplacian: NDArray[np.int16]) -> float:
+    """Return the variance of a Laplacian (`cv2.Laplacian`, CV_16S: it holds -1,020 to 1,020 exactly)."""
+    total, squares = int(cv2.sumElems(laplacian)[0]), int(cv2.norm(laplacian, cv2.NORM_L2SQR))
+    return _deviation(total, squares, laplacian.size) ** 2
+
+
+def _deviation(total: int, squares: int, count: int) -> float:
+    return math.sqrt(squares * count - total * total) / count
+
+
+def halvings(gray: Gray) -> list[Gray]:
+    """Return *gray* and its reductions by 2, 4, …, until a side would fall below 64 pixels."""
+    levels = [gray]
+    while min(levels[-1].shape) >= 128:
+        height, width = (side // 2 * 2 for side in levels[-1].shape)
+        levels.append(_resized(levels[-1][:height, :width], width // 2, height // 2))
+    return levels
+
+
+def _resized(gray: Gray, width: int, height: int) -> Gray:
+    return cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def viewed(levels: list[Gray]) -> Gray:
+    """Return the largest of *levels* that fits a screen, the smallest if none does."""
+    return next((gray for gray in levels if max(gray.shape) <= _VIEWED_SIDE), levels[-1])
+
+
+def edge(laplacian: NDArray[np.int16]) -> float:
+    """Return the 99.9th percentile of the Laplacian's size, 0 to 255: how steep the steepest edges are."""
+    sample = cv2.convertScaleAbs(laplacian[:: row_step(laplacian)])
+    counts = cv2.calcHist([sample], [0], None, [256], [0, 256]).ravel().cumsum()
+    return float(np.searchsorted(counts, 0.999 * counts[-1]))
+
+
+def row_step(pixels: NDArray[Any]) -> int:
+    """Return the odd distance of rows at which about 65,536 pixels are sampled."""
+    return max(1, pixels.shape[0] * pixels.shape[1] // _SAMPLED_PIXELS) | 1
+
+
+def flat_share(gray: Gray) -> float:
+    """Return the share of pixels within five neighbouring levels, where most of them are."""
+    counts = cv2.calcHist([gray[:: row_step(gray)]], [0], None, [256], [0, 256]).ravel()
+    return float(np.convolve(counts, np.ones(5)).max() / counts.sum())
+
+
+def difference_hash(smallest: Gray) -> int:
+    """Return the 64-bit dHash: whether each of 8 x 8 cells is darker than its right neighbour."""
+    cells = _resized(smallest, 9, 8)
+    return int.from_bytes(np.packbits(cells[:, 1:] > cells[:, :-1]).tobytes(), "big")
+
+
+def blockiness(gray: Gray) -> float:
+    """Return the excess share of isolated steps on an 8-pixel grid, in the direction that shows less of it.
+
+    0 is none; a picture of flat blocks nears 1. Both directions must agree, so hatching alone is no grid.
+    """
+    if min(gray.shape) < 4 * _GRID:
+        return 0.0
+    across = gray[:: row_step(gray)]
+    down = np.ascontiguousarray(gray[:, :: row_step(gray.T)].T)
+    return min(_grid_excess(across), _grid_excess(down))
+
+
+def _grid_excess(lines: Gray) -> float:
+    steps = cv2.absdiff(lines[:, 1:], lines[:, :-1])
+    beside = cv2.add(cv2.max(steps[:, :-2], steps[:, 2:]), _ISOLATED)
+    isolated = cv2.compare(steps[:, 1:-1], beside, cv2.CMP_GT)
+    columns = cv2.reduce(isolated, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() / 255
+    whole = columns[: columns.size // _GRID * _GRID].reshape(-1, _GRID).mean(axis=0)
+    return float(whole.max() - (whole.sum() - whole.max()) / (_GRID - 1))
+
+
+# ---------------------------------------------------------------- banding
+
+
+@functools.cache
+def _combs() -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
+    """Return (steps, waves): distances between levels, and for each the wave of that length over 256 levels."""
+    steps = 256 / np.arange(3.5, 34, 0.25)
+    return steps, np.exp(-2j * np.pi * np.arange(256)[:, None] / steps)
+
+
+def level_counts(pixels: NDArray[np.uint8]) -> Counts:
+    """Return how often each level occurs, (3, 256), in even places of a sample of rows of an RGB or gray picture.
+
+    Args:
+        pixels: (height, width[, channels]); a fourth channel is left out.
+    """
+    rows = pixels[:: row_step(pixels)]
+    rows = cv2.cvtColor(rows, cv2.COLOR_GRAY2RGB) if rows.ndim == 2 else np.ascontiguousarray(rows[..., :3])
+    even = cv2.inRange(cv2.absdiff(rows[:, 1:], rows[:, :-1]), (0, 0, 0), (_EVEN, _EVEN, _EVEN))
+    inner = rows[:, 1:]
+    return np.stack([cv2.calcHist([inner], [channel], even, [256], [0, 256]).ravel() for channel in range(3)])
+
+
+def banding(counts: Counts) -> float:
+    """Return how far the levels of all channels keep to one evenly spaced comb of few levels, 0 to 1.
+
+    Rounding a picture to few levels leaves such a comb. Flat colours that a painter chose are spaced as they come,
+    and soft edges, grain or dither fill the gaps.
+    """
+    steps, waves = _combs()
+    best = np.ones(steps.size)
+    for channel in counts:
+        used = np.flatnonzero(channel > channel.sum() * _RARE)
+        span = int(used[-1] - used[0]) if used.size else 0
+        weights = np.sqrt(channel)
+        coherence = np.abs(weights @ waves) / max(weights.sum(), 1)
+        best = np.minimum(best, np.where(steps * _BANDS <= span + 1, coherence, 0))
+    return float(best.max())

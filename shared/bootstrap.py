@@ -1,0 +1,229 @@
+"""From settings to running services: the one module that knows both ports and adapters.
+
+Adapters and vendor SDKs are imported when they are built, so a function pays only for what it uses.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from shared import log
+from shared.adapters.local_process import process_owner
+from shared.clock import SystemClock
+from shared.domain.catalogue import Catalogue, parse_catalogue
+from shared.domain.job import Job
+from shared.domain.request import Request, parse_request
+from shared.domain.safety import SafetyRules, parse_terms
+from shared.domain.selection import Health
+from shared.errors import CatalogueError, SettingsError
+from shared.ports import BlobStore, Clock, DocumentStore, EventBus, MetricSink, Provider
+from shared.resilience.announced import Announced
+from shared.resilience.breakers import Breakers
+from shared.resilience.limiters import Limiters, Limits
+from shared.settings import Settings
+from shared.stores.budgets import Budgets
+from shared.stores.cache import Cache
+from shared.stores.jobs import Jobs
+from shared.stores.ledger import Ledger
+
+if TYPE_CHECKING:
+    from shared.adapters.inspector import Inspector
+    from shared.adapters.local_bus import LocalBus
+
+
+class Services:
+    """Everything a stage may use, built on first use and shared by the threads of one instance."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        documents: DocumentStore,
+        blobs: BlobStore,
+        bus: EventBus,
+        metrics: MetricSink,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.documents = documents
+        self.blobs = blobs
+        self.bus = bus
+        self.metrics = metrics
+        self.owner = process_owner()
+        self.announced = Announced()
+        self.cache = Cache(documents, settings.cache_s)
+        self.ledger = Ledger(documents)
+        limits = {
+            "all": settings.daily_budget_usd,
+            "tenant": settings.tenant_daily_budget_usd,
+            "user": settings.user_daily_budget_usd,
+        }
+        self.budgets = Budgets(
+            documents, limits, shards=settings.budget_shards, soft_fraction=settings.soft_limit
+        )
+        self.jobs = Jobs(documents, self.budgets, self.ledger)
+        self.breakers = Breakers(documents, clock)
+        self.limiters = Limiters(documents, clock, limits=self._limits)
+        self._providers: dict[str, Provider] = {}
+        self._lock = threading.Lock()
+        self._last: dict[str, float] = {}
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The built-in rows, and the user's own over them."""
+        own = self.settings.catalogue
+        documents = [_built_in("shared", "catalogue.toml")]
+        return parse_catalogue(*documents, *([_toml(own, CatalogueError)] if own else []))
+
+    @cached_property
+    def safety_rules(self) -> SafetyRules:
+        """The built-in blocked terms, or the user's own in their place."""
+        own = self.settings.blocked_terms
+        return parse_terms(_toml(own, SettingsError) if own else _built_in("shared.domain", "blocked_terms.toml"))
+
+    @cached_property
+    def inspector(self) -> Inspector:
+        """Opens and measures pieces; loads its decoders on the first piece."""
+        from shared.adapters.inspector import Inspector
+
+        return Inspector()
+
+    def provider(self, name: str) -> Provider:
+        """Return the adapter of a vendor. Raises SettingsError for one this version cannot call."""
+        with self._lock:
+            if name not in self._providers:
+                self._providers[name] = _build_provider(name, self.settings, self.clock)
+            return self._providers[name]
+
+    def health(self, kind: str) -> Mapping[str, Health]:
+        """What is known of the models of a kind that are switched on; may be some seconds old."""
+        models = [m.id for m in self.catalogue.by_kind.get(kind, ()) if m.provider in self.settings.providers]
+        breakers = self.breakers.health(models)
+        return {model: Health(available=b.state != "open", disabled=b.disabled) for model, b in breakers.items()}
+
+    def request_of(self, job: Job) -> Request:
+        """Return the checked request that a job was made from, with the prompt as it is sent."""
+        request = parse_request(job.request, known_models=lambda _: True, schema_problem=lambda _: None)
+        return replace(request, prompt=job.prompt["used"])
+
+    def inbox(self, bucket: str) -> str:
+        """The logical name of a bucket that an event names."""
+        return "inbox" if bucket.endswith("inbox") else bucket
+
+    def due_now(self, what: str, every_s: float) -> bool:
+        """Whether this instance has not done *what* for *every_s* seconds; True marks it as done now."""
+        now = self.clock.now().timestamp()
+        with self._lock:
+            if now - self._last.get(what, 0.0) < every_s:
+                return False
+            self._last[what] = now
+            return True
+
+    def _limits(self, model: str) -> Limits | None:
+        row = self.catalogue.by_name.get(model)
+        if row is None or not (row.rpm or row.rpd or row.tpm):
+            return None
+        return Limits(row.rpm, row.rpd, row.tpm)
+
+
+def build(settings: Settings, clock: Clock | None = None) -> Services:
+    """Build the services that *settings* name. Raises SettingsError for a URL no adapter understands."""
+    from shared.adapters.log_metrics import LogMetrics
+
+    clock = clock or SystemClock()
+    return Services(
+        settings, clock, _documents(settings), _blobs(settings), local_bus(settings, clock), LogMetrics()
+    )
+
+
+_services: Services | None = None
+_services_lock = threading.Lock()
+
+
+def services() -> Services:
+    """The services of this process, built from its environment on first use."""
+    global _services
+    with _services_lock:
+        if _services is None:
+            import sys
+
+            settings = Settings.from_environment(os.environ)
+            log.configure(settings.log_level, sys.stdout)
+            _services = build(settings)
+        return _services
+
+
+def home_path(settings: Settings) -> Path:
+    """The local system's folder, created when missing. Raises SettingsError when that is not possible."""
+    home = Path(settings.home).expanduser().absolute()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"ATELIER_HOME={settings.home!r} cannot be created: {error.strerror}") from None
+    return home
+
+
+def local_bus(settings: Settings, clock: Clock) -> LocalBus:
+    """Build the durable local bus with a subscription for every row of `infra/functions.json`."""
+    from shared.adapters.local_bus import LocalBus
+    from shared.adapters.wiring import local_subscriptions
+
+    path = _local_path("ATELIER_BUS_URL", settings.bus_url, "local", home_path(settings) / "bus.db")
+    return LocalBus(str(path), clock, subscriptions=local_subscriptions())
+
+
+def _documents(settings: Settings) -> DocumentStore:
+    from shared.adapters.sqlite import SqliteDocumentStore
+
+    path = _local_path("ATELIER_STATE_URL", settings.state_url, "sqlite", home_path(settings) / "state.db")
+    return SqliteDocumentStore(str(path))
+
+
+def _blobs(settings: Settings) -> BlobStore:
+    from shared.adapters.filesystem import FilesystemBlobStore
+
+    path = _local_path("ATELIER_BLOBS_URL", settings.blobs_url, "file", home_path(settings) / "buckets")
+    return FilesystemBlobStore(path)
+
+
+def _local_path(name: str, url: str, scheme: str, default: Path) -> Path:
+    """The path in a URL such as `sqlite:///var/state.db`; *default* when the URL is empty or names none."""
+    if not url:
+        return default
+    parts = urlsplit(url)
+    if parts.scheme != scheme or parts.netloc:
+        raise SettingsError(f"{name}={url!r} is not understood; allowed is {scheme}:///PATH")
+    return Path(parts.path) if parts.path.strip("/") else default
+
+
+def _build_provider(name: str, settings: Settings, clock: Clock) -> Provider:
+    if name == "offline":
+        from shared.providers.offline import OfflineProvider
+
+        record = home_path(settings) / "offline_calls.jsonl"
+        return OfflineProvider(record, clock, faults=settings.offline_faults, render_s=settings.offline_render_s)
+    if name == "template":
+        from shared.providers.template import TemplateProvider
+
+        return TemplateProvider()
+    raise SettingsError(f"provider {name!r} has no adapter in this version; ATELIER_PROVIDERS may name: offline")
+
+
+def _built_in(package: str, name: str) -> dict[str, Any]:
+    return tomllib.loads(resources.files(package).joinpath(name).read_text("utf-8"))
+
+
+def _toml(path: str, error: type[CatalogueError | SettingsError]) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8"))
+    except (OSError, ValueError) as problem:
+        raise error(f"{path} cannot be read as TOML: {problem}") from None

@@ -1,0 +1,101 @@
+"""What to do after a candidate did not deliver: try another, try again later, or end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared.domain.job import Job
+
+# Nothing was wrong with the request: the same model may answer a little later.
+TRANSIENT = frozenset({"unavailable", "rate_limited", "ambiguous", "breaker_open", "no_capacity"})
+RETRY_BASE_S = 2.0
+RETRY_CAP_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Go on with candidate number *choice*; it needs *price* micro-USD held."""
+
+    choice: int
+    price: int
+
+
+@dataclass(frozen=True, slots=True)
+class TryLater:
+    """Nothing else is left, but candidate *choice* may answer from *at* on."""
+
+    choice: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """End the job; *code* and *message* say why."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Bounds of the chain."""
+
+    max_attempts: int
+    when_blocked: bool
+
+
+def next_move(job: Job, reason: str, policy: Policy, now: datetime, money_left: int) -> Try | TryLater | GiveUp:
+    """Return what follows the failure *reason* of the candidate chosen now.
+
+    Args:
+        reason: code of a provider fault, or "rejected", "breaker_open", "no_capacity".
+        money_left: micro-USD that may still be spent on this job; nothing dearer is tried.
+    """
+    if reason == "blocked" and not policy.when_blocked:
+        return GiveUp("blocked", "the vendor's safety filter refused, and the policy is not to ask another")
+    template = next((i for i, c in enumerate(job.candidates) if c.template and i > job.choice), None)
+    if len(job.attempts) < policy.max_attempts:
+        for choice in range(job.choice + 1, len(job.candidates)):
+            candidate = job.candidates[choice]
+            if candidate.price_micro_usd <= money_left and not candidate.template:
+                return Try(choice, candidate.price_micro_usd)
+        again = _again(job, reason, now, money_left)
+        if again is not None:
+            return again
+    if template is not None:
+        return Try(template, 0)
+    return GiveUp(_public_code(reason), f"no further candidate after {len(job.attempts)} attempts")
+
+
+def _again(job: Job, reason: str, now: datetime, money_left: int) -> TryLater | None:
+    """The best candidate whose failures were all transient, after a growing wait within the deadline."""
+    codes: dict[str, set[str]] = {}
+    for attempt in job.attempts:
+        codes.setdefault(attempt.model, set()).add((attempt.error or {}).get("code", "rejected"))
+    codes.setdefault(job.candidates[job.choice].model, set()).add(reason)
+    for choice, candidate in enumerate(job.candidates[: job.choice + 1]):
+        failures = codes.get(candidate.model, set())
+        if failures <= TRANSIENT and candidate.price_micro_usd <= money_left:
+            at = now + timedelta(seconds=max(_wait_s(job), _asked_wait_s(job, candidate.model)))
+            if job.deadline_at is None or at < job.deadline_at:
+                return TryLater(choice, at)
+    return None
+
+
+def _wait_s(job: Job) -> float:
+    tries = sum(1 for line in job.timeline if line.get("to") == "falling_back")
+    return float(min(RETRY_CAP_S, RETRY_BASE_S * 2 ** max(0, tries - 1)))
+
+
+def _asked_wait_s(job: Job, model: str) -> float:
+    """The vendor's own Retry-After of that model's last failure, in seconds; 0 when it gave none."""
+    last = next((a for a in reversed(job.attempts) if a.model == model), None)
+    error: Mapping[str, object] = (last.error if last else None) or {}
+    wait = error.get("retry_after_s")
+    return float(wait) if isinstance(wait, int | float) else 0.0
+
+
+def _public_code(reason: str) -> str:
+    return "quality_rejected" if reason == "rejected" else reason

@@ -1,0 +1,269 @@
+"""Every step a job can take, as functions from a job to the next one.
+
+The stages decide which step it is; what it does to state, attempt and money is written here once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from shared.domain.job import OPEN_ATTEMPT, Attempt, AttemptState, Job, State, entry, moved
+
+Json = dict[str, Any]
+
+POLL_LATE_S = 60.0  # how often a finished job's operation is still asked after
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a step happens and which stage takes it.
+
+    Attributes:
+        stale_s: seconds after which the tick sends the baton again.
+        suspense_s: seconds after which money in doubt is decided.
+    """
+
+    now: datetime
+    stage: str
+    stale_s: float
+    suspense_s: float
+    started_at: datetime | None = None
+
+    @property
+    def stale_at(self) -> datetime:
+        """When the tick looks at a job that should move by itself."""
+        return self.now + timedelta(seconds=self.stale_s)
+
+
+def leased(job: Job, attempt: Attempt, due_at: datetime) -> Job:
+    """The job with a paid call about to be made. Its seq stays: the same event must be able to come back."""
+    return replace(job.with_attempt(attempt), updated_at=attempt.started_at, due_at=due_at)
+
+
+def running(job: Job, attempt: Attempt, moment: Moment, poll_after_s: float) -> Job:
+    """The vendor accepted, or still works: wait and ask again."""
+    note = f"operation runs, poll {attempt.polls}" if attempt.polls else "operation accepted"
+    return moved(
+        job.with_attempt(replace(attempt, state=AttemptState.RUNNING, accepted=True)),
+        State.WAITING,
+        moment.now,
+        stage=moment.stage,
+        topic=None,
+        due_at=_afterwards(job, moment) if job.is_finished else moment.now + timedelta(seconds=poll_after_s),
+        note=note,
+        started_at=moment.started_at,
+    )
+
+
+def delivered(job: Job, attempt: Attempt, moment: Moment) -> Job:
+    """The pieces of *attempt* are in our bucket: have them checked.
+
+    An attempt that the job no longer waits for is booked at once, and the job stays where it is.
+    """
+    attempt = replace(attempt, state=AttemptState.DELIVERED, accepted=True, ended_at=moment.now)
+    if not job.is_finished and attempt.number != len(job.attempts):
+        return _noted(_booked(job, attempt), moment, f"attempt {attempt.number} delivered late; kept and booked")
+    return moved(
+        job.with_attempt(attempt),
+        State.CHECKING,
+        moment.now,
+        stage=moment.stage,
+        topic="quality-check",
+        due_at=moment.stale_at,
+        extra={"attempt": attempt.number},
+        note=f"{attempt.model} delivered {len(attempt.pieces)}",
+        started_at=moment.started_at,
+    )
+
+
+def failed(job: Job, attempt: Attempt, moment: Moment) -> Job:
+    """*attempt* ended without pieces, and its cost is known: book it if it was accepted, and fall back."""
+    attempt = replace(attempt, state=AttemptState.FAILED, ended_at=moment.now)
+    accepted = attempt.accepted or attempt.cost_micro_usd > 0
+    job = _booked(job, attempt) if accepted else job.with_attempt(replace(attempt, suspense_micro_usd=0))
+    return _fallen_back(job, attempt, moment, (attempt.error or {}).get("code", "failed"))
+
+
+def doubted(job: Job, attempt: Attempt, moment: Moment) -> Job:
+    """Nobody can tell whether *attempt* was or will be delivered: its price goes into suspense; fall back."""
+    if attempt.state is AttemptState.CALLING:
+        attempt = replace(attempt, state=AttemptState.UNKNOWN, ended_at=moment.now)
+    job = _suspended(job, attempt, moment)
+    return _fallen_back(job, attempt, moment, (attempt.error or {}).get("code", "ambiguous"))
+
+
+def passed_on(job: Job, moment: Moment, reason: str) -> Job:
+    """The chosen candidate is not to be called now: fall back without an attempt."""
+    return moved(
+        job,
+        State.FALLING_BACK,
+        moment.now,
+        stage=moment.stage,
+        topic="fallback",
+        due_at=moment.stale_at,
+        extra={"reason": reason},
+        note=reason,
+        started_at=moment.started_at,
+    )
+
+
+def parked(job: Job, moment: Moment, until: datetime, *, model: str, rank: str, note: str) -> Job:
+    """No capacity for *model*: wait without a baton until the tick releases the job."""
+    job = replace(job, waiting_for=model, rank=rank)
+    return moved(job, State.PARKED, moment.now, stage=moment.stage, topic=None, due_at=until, note=note)
+
+
+def following(job: Job, leader: str, moment: Moment, until: datetime) -> Job:
+    """An identical request is being made by *leader*: wait for its result, holding no money."""
+    job = replace(job, follows=leader)
+    return moved(
+        job, State.PARKED, moment.now, stage=moment.stage, topic=None, due_at=until, note=f"waits for job {leader}"
+    )
+
+
+def chosen(job: Job, choice: int, hold: int, moment: Moment, note: str) -> Job:
+    """Try candidate *choice* next, with *hold* micro-USD reserved."""
+    job = replace(job, choice=choice, hold=hold, waiting_for=None, rank=None, follows=None)
+    return moved(
+        job,
+        State.GENERATING,
+        moment.now,
+        stage=moment.stage,
+        topic="generate",
+        due_at=moment.stale_at,
+        note=note,
+        started_at=moment.started_at,
+    )
+
+
+def checked(job: Job, attempt: Attempt, moment: Moment) -> Job:
+    """The verdict on *attempt* is there: have it booked."""
+    return moved(
+        job.with_attempt(attempt),
+        State.RECORDING,
+        moment.now,
+        stage=moment.stage,
+        topic="record-cost",
+        due_at=moment.stale_at,
+        extra={"attempt": attempt.number},
+        note=f"grade {attempt.grade}, {'approved' if attempt.approved else 'rejected'}",
+        started_at=moment.started_at,
+    )
+
+
+def recorded(job: Job, attempt: Attempt, moment: Moment) -> Job:
+    """Book *attempt*; approved it ends the job, rejected the job falls back. A finished job is only settled."""
+    job = _booked(job, attempt)
+    if job.is_finished:
+        return moved(job, job.state, moment.now, stage=moment.stage, topic=None, due_at=_afterwards(job, moment))
+    if not attempt.approved:
+        return _fallen_back(job, attempt, moment, "rejected")
+    job = replace(job, hold=0)
+    return moved(
+        job,
+        State.SUCCEEDED,
+        moment.now,
+        stage=moment.stage,
+        topic="results",
+        due_at=_afterwards(job, moment),
+        started_at=moment.started_at,
+    )
+
+
+def answered(job: Job, answer: Json, moment: Moment) -> Job:
+    """Another job's pieces answer this one, free of charge."""
+    job = replace(job, answer=answer, follows=None, hold=0)
+    return moved(
+        job,
+        State.SUCCEEDED,
+        moment.now,
+        stage=moment.stage,
+        topic="results",
+        due_at=None,
+        note=f"answered by job {answer['job_id']}",
+        started_at=moment.started_at,
+    )
+
+
+def ended(job: Job, state: State, moment: Moment, errors: Sequence[Json], note: str | None = None) -> Job:
+    """End the job without success: book what was delivered, put what may still come into suspense, free the rest."""
+    for attempt in job.attempts:
+        if attempt.state in OPEN_ATTEMPT and not attempt.suspense_micro_usd:
+            job = _suspended(job, attempt, moment)
+        elif attempt.state is AttemptState.DELIVERED and not attempt.booked:
+            job = _booked(job, attempt)
+    job = replace(job, hold=0, errors=(*job.errors, *errors), waiting_for=None, rank=None)
+    return moved(
+        job,
+        state,
+        moment.now,
+        stage=moment.stage,
+        topic="results",
+        due_at=_afterwards(job, moment),
+        note=note or ", ".join(str(e["code"]) for e in errors),
+        started_at=moment.started_at,
+    )
+
+
+def presumed(job: Job, moment: Moment) -> Job:
+    """Book as spent whatever has been in doubt for too long; the ledger says `unconfirmed`."""
+    for attempt in job.attempts:
+        if attempt.suspense_until is not None and attempt.suspense_until <= moment.now and attempt.suspense_micro_usd:
+            unknown = replace(
+                attempt,
+                state=AttemptState.UNKNOWN,
+                cost_micro_usd=attempt.suspense_micro_usd,
+                basis="unconfirmed",
+                ended_at=moment.now,
+            )
+            job = _booked(job, unknown)
+    return replace(_noted(job, moment, "money in doubt booked as spent"), due_at=_afterwards(job, moment))
+
+
+def _booked(job: Job, attempt: Attempt) -> Job:
+    """Settle *attempt*: its cost is spent, and what was held or in suspense for it is given back."""
+    held = 0 if attempt.suspense_micro_usd else attempt.cost_micro_usd
+    job = replace(job, hold=max(0, job.hold - held))
+    return job.with_attempt(replace(attempt, booked=True, suspense_micro_usd=0, suspense_until=None))
+
+
+def _suspended(job: Job, attempt: Attempt, moment: Moment) -> Job:
+    price = attempt.price_micro_usd
+    until = moment.now + timedelta(seconds=moment.suspense_s)
+    job = replace(job, hold=max(0, job.hold - price))
+    return job.with_attempt(replace(attempt, suspense_micro_usd=price, suspense_until=until))
+
+
+def _fallen_back(job: Job, attempt: Attempt, moment: Moment, reason: str) -> Job:
+    """Fall back after *attempt*; a job that is finished, or already tries another, stays where it is."""
+    if job.is_finished:
+        return moved(job, job.state, moment.now, stage=moment.stage, topic=None, due_at=_afterwards(job, moment))
+    if attempt.number != len(job.attempts):
+        return _noted(job, moment, f"attempt {attempt.number}: {reason}")
+    return moved(
+        job,
+        State.FALLING_BACK,
+        moment.now,
+        stage=moment.stage,
+        topic="fallback",
+        due_at=moment.stale_at,
+        extra={"reason": reason},
+        note=f"{attempt.model}: {reason}",
+        started_at=moment.started_at,
+    )
+
+
+def _noted(job: Job, moment: Moment, note: str) -> Job:
+    line = entry(moment.stage, moment.now, job.state, note, moment.started_at)
+    return replace(job, timeline=(*job.timeline, line), updated_at=moment.now)
+
+
+def _afterwards(job: Job, moment: Moment) -> datetime | None:
+    """When a finished job still needs the tick: while an operation may deliver, and until money in doubt is decided."""
+    times = [a.suspense_until for a in job.attempts if a.suspense_micro_usd and a.suspense_until]
+    if any(a.state in OPEN_ATTEMPT for a in job.attempts):
+        times.append(moment.now + timedelta(seconds=POLL_LATE_S))
+    return min(times, default=None)

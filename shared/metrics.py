@@ -1,0 +1,54 @@
+"""Every metric, declared before use: name, kind, unit, labels, meaning.
+
+Labels are bounded (stage, provider, model, outcome, …), never ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One declared metric; *unit* in UCUM, as Cloud Monitoring wants it."""
+
+    name: str
+    kind: Literal["counter", "distribution", "gauge"]
+    unit: str
+    labels: tuple[str, ...]
+    meaning: str
+
+
+METRICS: Mapping[str, Metric] = {
+    m.name: m
+    for m in (
+        Metric("jobs_finished", "counter", "1", ("kind", "state"), "Jobs that reached their end."),
+        Metric("job_duration", "distribution", "s", ("kind", "state"), "From the request to the end of its job."),
+        Metric("job_cost", "distribution", "1e-6{USD}", ("kind",), "What a finished job cost."),
+        Metric("stage_duration", "distribution", "ms", ("stage",), "One run of one stage, without waiting."),
+        Metric("stage_errors", "counter", "1", ("stage", "error"), "Runs of a stage that were nacked."),
+        Metric("attempts", "counter", "1", ("provider", "model", "outcome"), "Tries with a model, by how they ended."),
+        Metric("attempt_duration", "distribution", "s", ("provider", "model"), "From a try's call to its outcome."),
+        Metric("spend", "counter", "1e-6{USD}", ("provider", "model"), "Booked in the ledger."),
+        Metric("suspense", "counter", "1e-6{USD}", ("provider", "model"), "Moved into suspense."),
+        Metric("fallbacks", "counter", "1", ("kind", "reason"), "Jobs handed to another candidate."),
+        Metric("cache_answers", "counter", "1", ("kind", "answer"), "Cache look-ups: hit, follow or miss."),
+        Metric("quality_grades", "counter", "1", ("kind", "grade"), "Checked pieces by grade."),
+        Metric("parked", "counter", "1", ("model", "reason"), "Jobs parked for lack of capacity."),
+        Metric("refusals", "counter", "1", ("code",), "Refused requests by the code of the first error."),
+        Metric("dead_letters", "counter", "1", ("topic",), "Events given up."),
+        Metric("budget_used", "gauge", "1", ("scope",), "Used share of the day's budget, 0 to 1 (scope all)."),
+        Metric("jobs_due", "gauge", "1", (), "Jobs the tick found due."),
+    )
+}
+
+
+def check(name: str, labels: Mapping[str, str]) -> Metric:
+    """Return the declaration. Raises ValueError for an undeclared metric or label set."""
+    metric = METRICS.get(name)
+    if metric is None or set(labels) != set(metric.labels):
+        declared = "is not declared" if metric is None else f"has the labels {', '.join(metric.labels) or '(none)'}"
+        raise ValueError(f"metric {name!r} with labels {sorted(labels)}: {name} {declared}")
+    return metric

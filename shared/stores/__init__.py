@@ -1,0 +1,1 @@
+"""Typed records over the document port, written once for every back end."""

@@ -1,0 +1,20 @@
+"""Fixtures every test may use."""
+
+import os
+
+import pytest
+
+from shared.clock import ManualClock
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own ATELIER_* variables must not decide how a test ends."""
+    for name in list(os.environ):
+        if name.startswith("ATELIER_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
