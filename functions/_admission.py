@@ -29,10 +29,9 @@ def admission(job: Job, request: Request, services: Services, claim: Sequence[Wr
     scopes = scopes_of(job.tenant, job.user)
     standing = services.budgets.read(scopes, job.scopes, services.clock.now())
     selection = choose(request, services, soft_limited=standing.is_soft_limited)
-    job = replace(
-        job,
-        passed_over=tuple({"model": r.model, "code": r.reason, "text": r.text} for r in selection.rejected),
-    )
+    # That a whole vendor is switched off is a setting, not a finding about this job; unless it was asked for.
+    told = [r for r in selection.rejected if r.reason != "provider_off" or r.model == request.model]
+    job = replace(job, passed_over=tuple({"model": r.model, "code": r.reason, "text": r.text} for r in told))
     if not selection.candidates:
         return _refused(job, _no_candidate(request, selection), services)
     dearest = max(c.price_micro_usd for c in selection.candidates)

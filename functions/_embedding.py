@@ -140,11 +140,11 @@ def poster_frame(data: bytes, side: int) -> bytes | None:
     import av
 
     try:
-        with av.open(io.BytesIO(data)) as container:
+        with av.open(io.BytesIO(data), "r") as container:
             if container.duration:
                 container.seek(container.duration // 3)
             frame = next(container.decode(video=0))
-            return _jpeg(frame.to_image(), side)
+            return _jpeg(frame.to_image(), side)  # type: ignore[no-untyped-call]
     except (av.FFmpegError, StopIteration, IndexError, ValueError):
         return None
 

@@ -42,11 +42,11 @@ def _about(job: Job) -> Iterator[str]:
 
 
 def _prompt(job: Job) -> Iterator[str]:
-    if not job.prompt:
+    if job.original_prompt is None:
         return
-    yield f"  prompt    {job.prompt.get('original')}"
-    if job.prompt.get("used") != job.prompt.get("original"):
-        yield f"  as sent   {job.prompt.get('used')}"
+    yield f"  prompt    {job.original_prompt}"
+    if job.used_prompt != job.original_prompt:
+        yield f"  as sent   {job.used_prompt}"
         yield f"  added     {', '.join(job.prompt.get('added') or [])}"
     if job.prompt.get("negative"):
         yield f"  negative  {job.prompt['negative']}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -83,18 +83,18 @@ def size(size_bytes: int) -> str:
     """Return a file size in decimal units: "512 B", "1.2 MB"."""
     amount = float(size_bytes)
     for unit in ("B", "kB", "MB"):
-        if amount < 1000:  # noqa: PLR2004 - decimal units
-            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"  # noqa: PLR2004
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} GB"
 
 
 def moment(when: str | datetime | None) -> str:
-    """Return a time of day and date in UTC; nothing for no time, and a word for one that never comes."""
+    """Return a time of day and date in UTC; a dash for no time, and a word for one that never comes."""
     if when is None:
         return "–"
     at = from_text(when) if isinstance(when, str) else when
-    if at.year == datetime.max.year:
+    if at.year == MAXYEAR:
         return "no date"
     return at.astimezone(UTC).strftime("%-d %b %Y, %H:%M:%S UTC")
 

@@ -37,9 +37,8 @@ def write_report(
 ) -> None:
     """Write the page, all of it or nothing; the same jobs and pieces give the same bytes.
 
-    Args:
-        read_piece: returns a piece's bytes; a `PipelineError` of it is told on the page.
-        max_embedded_bytes: of pictures and clips, before they are written as `data:` URIs, a third longer.
+    *read_piece* returns a piece's bytes; a `PipelineError` of it is told on the page. *max_embedded_bytes* are those
+    of pictures and clips, before they are written as `data:` URIs, which are a third longer.
     """
     pictures = sum(p["media_type"].startswith("image/") for job in jobs for p in view.pieces(job))
     side = PICTURE_SIDE if pictures <= MANY_PICTURES else MANY_SIDE

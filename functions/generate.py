@@ -182,7 +182,7 @@ def _delivered_units(job: Job, done: Done) -> dict[str, int]:
             return {"image": len(done.assets)}
         case "video":
             return {"second": int(job.params["duration_s"])}
-    texts = [job.prompt["used"], *(asset.text or "" for asset in done.assets)]
+    texts = [job.used_prompt, *(asset.text or "" for asset in done.assets)]
     return {"input_token": -(-len(texts[0]) // 4), "output_token": sum(-(-len(t) // 4) for t in texts[1:])}
 
 
@@ -214,6 +214,7 @@ def _judge_health(model: str, outcome: Outcome, services: Services) -> None:
     elif isinstance(outcome, RateLimited):
         until = services.clock.now() + timedelta(seconds=outcome.retry_after_s or COOL_DOWN_S)
         services.limiters.cool_down(model, until)
+        services.breakers.cool_down(model, until)
     elif isinstance(outcome, ProviderFault) and outcome.counts_against_health:
         services.breakers.failed(model, outcome.retry_after_s)
     else:
@@ -229,7 +230,7 @@ def _no_capacity(job: Job, model: str, until: datetime, moment: Moment, services
 
 def _call(job: Job, attempt: Attempt, services: Services) -> Call:
     model = services.catalogue.by_name[attempt.model]
-    params = {**job.params, "prompt": job.prompt["used"], "negative_prompt": job.prompt.get("negative")}
+    params = {**job.params, "prompt": job.used_prompt, "negative_prompt": job.prompt.get("negative")}
     return Call(
         key=f"{job.job_id}-{attempt.number}",
         job_id=job.job_id,

@@ -76,8 +76,9 @@ def _release(model: str, services: Services) -> None:
     retried = [i for i, q in queue.items() if q.job.due_at is None or q.job.due_at <= now + timedelta(minutes=1)]
     capacity = services.limiters.available(model)
     waiting = [Parked(i, queue[i].job.tenant, queue[i].job.rank or "") for i in retried]
-    for job_id in release_order(waiting, len(waiting) if capacity is None else capacity, {}):
+    for job_id in release_order(waiting, len(waiting) if capacity is None else capacity, services.released_lately()):
         loaded = queue[job_id]
+        services.released(loaded.job.tenant)
         moment = _runtime.moment(services, "on_tick")
         job = moves.chosen(loaded.job, loaded.job.choice, loaded.job.hold, moment, f"capacity for {model}")
         try:

@@ -64,7 +64,7 @@ def handle(request: Request, services: Services) -> Response:
         response = _problem(request, 404, str(error))
     except StoreUnavailable:
         response = _problem(request, 503, "the document store did not answer in time", {"Retry-After": "5"})
-    except Exception:
+    except Exception:  # noqa: BLE001 - the last resort of an HTTP answer; the log has the frames
         log.exception("ops.failed", extra={"path": request.path})
         response = _problem(request, 500, "an internal error; the log says more")
     for name, value in HEADERS.items():
@@ -78,7 +78,7 @@ _SENTENCES: dict[int | None, str] = {404: "there is no such page", 405: "only GE
 
 def _answer(request: Request, services: Services) -> Response:
     """Find what serves the path. Raises NotFound, MethodNotAllowed."""
-    answer, params = _ROUTES.bind_to_environ(request.environ).match()
+    answer, params = _ROUTES.bind_to_environ(request.environ).match(path_info=request.path)
     if request.method not in ("GET", "HEAD"):
         raise MethodNotAllowed(["GET", "HEAD"])
     found: Response = answer(request, services, params)

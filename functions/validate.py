@@ -30,7 +30,7 @@ from shared.domain.prompt import optimise
 from shared.domain.request import Request, parse_request, request_to_doc
 from shared.domain.result import answer_of
 from shared.domain.safety import check_prompt
-from shared.errors import FieldError, InvalidRequest, StoreConflict
+from shared.errors import DocumentTooLarge, FieldError, InvalidRequest, StoreConflict
 from shared.log import bound, log
 from shared.ports import Write
 from shared.stores.cache import CacheEntry
@@ -102,9 +102,8 @@ def _accepted(event: Event, envelope: Envelope, services: Services) -> Request:
 
 
 def _check_safety(request: Request, services: Services) -> None:
-    """Refuse blocked prompts, and every prompt while the check itself is broken."""
-    texts = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
-    texts["system"] = getattr(request, "system", None)
+    """Refuse blocked prompts, and every prompt while the check itself is broken; a negative prompt may name terms."""
+    texts = {"prompt": request.prompt, "system": getattr(request, "system", None)}
     try:
         found = [
             FieldError(field, finding.code, finding.message)
@@ -152,8 +151,10 @@ def _create(event: Event, envelope: Envelope, request: Request, services: Servic
     """
     started = services.clock.now()
     digest = content_hash(request)
-    draft = _planned(new_job(envelope, request, request_to_doc(request), digest, started, _trace(envelope)), request)
-    request = replace(request, prompt=draft.prompt["used"])
+    draft = new_job(envelope, request, request_to_doc(request), digest, started, _trace(envelope))
+    asked = None if request.model is None else services.catalogue.resolve(request.model, started.date())
+    draft = _planned(draft, request, asked.model.id if asked else None)
+    request = replace(request, prompt=draft.used_prompt)
     draft = replace(draft, scopes=services.budgets.choose(scopes_of(draft.tenant, draft.user), started))
     for attempt in range(TRIES):
         try:
@@ -166,17 +167,23 @@ def _create(event: Event, envelope: Envelope, request: Request, services: Servic
                 _taken(event, envelope, known.job, digest, services)
                 return
             continue
+        except DocumentTooLarge:
+            errors = [FieldError("", "too_large", "the request is too large to be kept; shorten its longest field")]
+            _finish_refused(event, _rejected(envelope, draft.job_id, digest, errors, services), services)
+            return
         _runtime.conclude(None, loaded.job, services)
         _look_again(loaded.job, services)
         return
     raise StoreConflict(f"job {draft.job_id}: the budgets kept changing")
 
 
-def _planned(draft: Job, request: Request) -> Job:
+def _planned(draft: Job, request: Request, model: str | None) -> Job:
     """The draft with its prompt, its parameters and, unless the cache is off, its fingerprint."""
     plan = optimise(request)
-    key = fingerprint(request, plan.used, plan.negative, request.model)
-    prompt = {"original": plan.original, "used": plan.used, "negative": plan.negative, "added": list(plan.added)}
+    key = fingerprint(request, plan.used, plan.negative, model)
+    prompt = {"negative": plan.negative, "added": list(plan.added)}
+    if plan.used != request.prompt:
+        prompt["used"] = plan.used
     return replace(
         draft,
         prompt=prompt,

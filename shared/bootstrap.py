@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -38,6 +39,9 @@ from shared.stores.ledger import Ledger
 if TYPE_CHECKING:
     from shared.adapters.inspector import Inspector
     from shared.adapters.local_bus import LocalBus
+
+
+RELEASES_KEPT_S = 300.0
 
 
 class Services:
@@ -76,6 +80,7 @@ class Services:
         self._providers: dict[str, Provider] = {}
         self._lock = threading.Lock()
         self._last: dict[str, float] = {}
+        self._released: Counter[str] = Counter()
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -108,16 +113,30 @@ class Services:
         """What is known of the models of a kind that are switched on; may be some seconds old."""
         models = [m.id for m in self.catalogue.by_kind.get(kind, ()) if m.provider in self.settings.providers]
         breakers = self.breakers.health(models)
-        return {model: Health(available=b.state != "open", disabled=b.disabled) for model, b in breakers.items()}
+        now = self.clock.now()
+        return {
+            model: Health(available=b.is_callable(now), disabled=b.disabled and not b.is_callable(now))
+            for model, b in breakers.items()
+        }
 
     def request_of(self, job: Job) -> Request:
         """Return the checked request that a job was made from, with the prompt as it is sent."""
         request = parse_request(job.request, known_models=lambda _: True, schema_problem=lambda _: None)
-        return replace(request, prompt=job.prompt["used"])
+        return replace(request, prompt=job.used_prompt)
 
     def inbox(self, bucket: str) -> str:
         """The logical name of a bucket that an event names."""
         return "inbox" if bucket.endswith("inbox") else bucket
+
+    def released(self, tenant: str) -> None:
+        """Count a parked job of *tenant* as released by this instance."""
+        self._released[tenant] += 1
+
+    def released_lately(self) -> Mapping[str, int]:
+        """Jobs released per tenant in the last minutes, so that those who got fewer catch up first."""
+        if self.due_now("forget_releases", RELEASES_KEPT_S):
+            self._released.clear()
+        return self._released
 
     def due_now(self, what: str, every_s: float) -> bool:
         """Whether this instance has not done *what* for *every_s* seconds; True marks it as done now."""

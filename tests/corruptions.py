@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 import cv2
@@ -91,3 +91,54 @@ def posterised_gradient(picture: Picture, levels: int = 12) -> Picture:
 def blocky(picture: Picture) -> Picture:
     """Return the picture after JPEG of quality 5."""
     return opened(encoded(picture, "image/jpeg", quality=5))
+
+
+# ---------------------------------------------------------------- clips
+
+
+def clip(width: int, height: int, fps: int, duration_s: float, seed: int = 0) -> Frames:
+    """Return a picture over which one looks slowly: every frame differs from the one before."""
+    count = round(fps * duration_s)
+    wide = rich_picture(width + 4 * count, height, seed)
+    return np.stack([wide[:, 4 * at : 4 * at + width] for at in range(count)])
+
+
+def tone(duration_s: float, volume: float = 0.2) -> NDArray[np.float32]:
+    """Return a chord, (1, samples) at 48 kHz."""
+    at_s = np.arange(round(duration_s * 48_000)) / 48_000
+    return (volume * sum(np.sin(2 * np.pi * hertz * at_s) for hertz in (220, 277, 330)) / 3)[None].astype(np.float32)
+
+
+def encoded_clip(
+    frames: Frames,
+    fps: float,
+    sound: NDArray[np.float32] | None = None,
+    *,
+    container: str = "mp4",
+    codec: str = "libx264",
+    sound_codec: str = "aac",
+    options: dict[str, str] | None = None,
+) -> bytes:
+    """Return *frames*, and *sound* if there is any, as a file."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        video: Any = output.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
+        video.height, video.width = frames.shape[1:3]
+        video.pix_fmt = "yuv420p"
+        video.options = {"preset": "ultrafast", "crf": "20"} if codec == "libx264" else options or {}
+        audio: Any = output.add_stream(sound_codec, rate=48_000, layout="mono") if sound is not None else None
+        for frame in frames:
+            output.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        output.mux(video.encode(None))
+        if sound is not None:
+            _encode_sound(output, audio, sound)
+    return file.getvalue()
+
+
+def _encode_sound(output: Any, stream: Any, sound: NDArray[np.float32]) -> None:
+    for start in range(0, sound.shape[1], 960):
+        samples = np.ascontiguousarray(sound[:, start : start + 960])
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48_000, start, Fraction(1, 48_000)
+        output.mux(stream.encode(frame))
+    output.mux(stream.encode(None))

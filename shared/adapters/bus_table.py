@@ -122,6 +122,7 @@ def first_due(connection: sqlite3.Connection, subscriptions: Sequence[str]) -> i
     return min((time for time in times if time is not None), default=None)
 
 
-def backlog(connection: sqlite3.Connection, now: int) -> dict[str, tuple[int, int, int]]:
-    """Return for each subscription with rows how many are due, are due later, and are leased."""
-    return {name: (due, later, leased) for name, due, later, leased in connection.execute(_BACKLOG, {"now": now})}
+def backlog(connection: sqlite3.Connection, now: int) -> dict[str, dict[str, int]]:
+    """Return for each subscription with rows how many are "due", are due "later", and are "leased"."""
+    rows = connection.execute(_BACKLOG, {"now": now})
+    return {name: {"due": due, "later": later, "leased": leased} for name, due, later, leased in rows}

@@ -91,10 +91,11 @@ def _measured(header: Header, size_bytes: int, gray: NDArray[np.uint8], counts: 
 def _by_strips(data: bytes, header: Header) -> Decoded:
     gray = np.empty((header.height, header.width), np.uint8)
     counts, top = np.zeros((3, 256), np.float32), 0
+    step = pixels.row_step(header.height, header.width)
     for strip in inspect_png.strips(data, header.width, header.height, header.colour_type):
         rows = slice(top, top := top + len(strip))
         gray[rows] = strip if strip.ndim == 2 else cv2.cvtColor(strip, _TO_GRAY[strip.shape[2]])
-        counts += pixels.level_counts(strip)
+        counts += pixels.level_counts(strip[-rows.start % step :: step])
     return gray, counts
 
 
@@ -102,7 +103,7 @@ def _by_opencv(data: bytes, _: Header) -> Decoded:
     bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if bgr is None:
         raise NotAPicture("does not decode")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), pixels.level_counts(bgr)  # type: ignore[return-value,arg-type]
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), _counts(bgr)  # type: ignore[return-value,arg-type]
 
 
 def _by_pillow(data: bytes, header: Header) -> Decoded:
@@ -114,7 +115,11 @@ def _by_pillow(data: bytes, header: Header) -> Decoded:
         if isinstance(picture.info.get("transparency"), bytes):
             del picture.info["transparency"]  # dropped anyway, and with it a warning
         rgb = np.asarray(picture.convert("RGB"))
-    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), pixels.level_counts(rgb)  # type: ignore[return-value]
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), _counts(rgb)  # type: ignore[return-value]
+
+
+def _counts(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return pixels.level_counts(picture[:: pixels.row_step(*picture.shape[:2])])
 
 
 _TO_GRAY = {3: cv2.COLOR_RGB2GRAY, 4: cv2.COLOR_RGBA2GRAY}

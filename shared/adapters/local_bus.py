@@ -169,11 +169,9 @@ class LocalBus:
         return None if time is None else _EPOCH + time * _MICROSECOND
 
     def backlog(self) -> dict[str, dict[str, int]]:
-        """Return for each subscription how many messages are "due", are due "later" and are "leased"."""
+        """Return how many messages are "due", are due "later" and are "leased", for each subscription with any."""
         with self._file.read() as connection:
-            rows = bus_table.backlog(connection, self._now())
-        counts = {name: rows.get(name, (0, 0, 0)) for name in self._subscriptions}
-        return {name: {"due": due, "later": later, "leased": held} for name, (due, later, held) in counts.items()}
+            return bus_table.backlog(connection, self._now())
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for something to happen on the bus since this thread's last `lease`; False after *timeout_s*.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -38,8 +39,10 @@ class Envelope:
     def name(self, field: str) -> str | None:
         """The field's text as sent, if it is a usable name; also for a request that is refused."""
         value = self.payload.get(field) if isinstance(self.payload, dict) else None
-        usable = isinstance(value, str) and 0 < len(value.strip()) <= _LONGEST_NAME and value.isprintable()
-        return value.strip() if usable and isinstance(value, str) else None
+        if not isinstance(value, str):
+            return None
+        name = unicodedata.normalize("NFC", value.strip())
+        return name if 0 < len(name) <= _LONGEST_NAME and name.isprintable() else None
 
     @property
     def tenant(self) -> str:

@@ -152,6 +152,7 @@ class Job:
         choice: index into `candidates` of the one to try, or being tried.
         follows: job whose result this one waits for.
         answer: the pieces of another job that answer this one, with provider, model and grade; costs nothing.
+        prompt: what the optimiser made of the prompt: "used" (absent when unchanged), "negative", "added".
         source: where the request came from, for people.
         rank, waiting_for: while parked for capacity, the place in the queue of that model.
         timeline: what each step did, for people: stage, at, ms, to, note.
@@ -196,6 +197,16 @@ class Job:
     def is_finished(self) -> bool:
         """No further state follows; money of a late operation may still be settled."""
         return self.state in FINISHED
+
+    @property
+    def original_prompt(self) -> str | None:
+        """The prompt as it was asked for; None when the request could not be read."""
+        return self.request.get("prompt")
+
+    @property
+    def used_prompt(self) -> str:
+        """The prompt as vendors get it."""
+        return str(self.prompt.get("used") or self.original_prompt or "")
 
     @property
     def open_attempt(self) -> Attempt | None:

@@ -38,7 +38,7 @@ def result_of(job: Job) -> Json:
         "grade": answer.get("grade") or (made.grade if made else None),
         "cost_usd": format_usd(job.spent),
         "quoted_usd": [format_usd(low), format_usd(high)] if job.candidates else None,
-        "prompt": {"original": job.prompt.get("original"), "used": job.prompt.get("used")},
+        "prompt": {"original": job.original_prompt, "used": job.used_prompt or None},
         "errors": list(job.errors),
         "created_at": to_text(job.created_at),
         "finished_at": to_text(job.finished_at) if job.finished_at else None,

@@ -106,7 +106,7 @@ class OfflineProvider:
             Ambiguous: accepted, but the answer was lost.
         """
         fault = self._faults.draw(call)
-        if fault in _REFUSING:
+        if fault is not None and fault in _REFUSING:
             raise _REFUSING[fault]()
         entry = self._accept(call, fault)
         if fault == "ambiguous":

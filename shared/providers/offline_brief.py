@@ -39,7 +39,7 @@ _UNTOLD = ("landscape", "abstract", "botanical", "sea", "landscape", "forest")
 _LEAD = re.compile(
     r"^(please |create |generate |make |draw |design |render |show |paint |imagine |me |us |an? |the |of |with |for |"
     r"(stunning|beautiful|high[- ]quality|professional|detailed|minimalist|modern|cinematic|photorealistic|realistic) |"
-    r"(photo(graph)?|photography|image|picture|illustration|shot|video|clip|painting|drawing|sketch|rendering|view|scene"
+    r"(photo(graph)?|photography|image|picture|illustration|shot|video|clip|(oil )?painting|watercolou?r|drawing|sketch|rendering|portrait|view|scene"
     r"|close-?up|product shot|product photo|footage)s? (of |for |showing |with )?)+",
     re.IGNORECASE,
 )

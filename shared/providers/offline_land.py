@@ -106,7 +106,7 @@ def _slope_light(
     if surface == "hills":
         lit = (smooth(0.25, 0.85, rough) * 0.45 + 0.55 * np.exp(below * np.float32(-25))) * 0.5
     else:
-        lit = _faces(small, below, rough, float(unit), sun_u, 1.7 if surface == "crags" else 0.25) * 0.75
+        lit = _faces(small, below, rough, float(unit), sun_u, 1.0 if surface == "crags" else 0.25) * 0.75
     body = mix(mix(palette.land, palette.leaf, 0.6 if surface == "hills" else 0.4), palette.haze, far**0.8 * 0.92)
     glow = mix(body, mix(palette.light, palette.haze, far * 0.6), 0.2 if surface == "hills" else 0.42 - 0.2 * far)
     white = mix(mix((250, 252, 255), palette.light, 0.25), palette.haze, far * 0.5)
@@ -127,7 +127,23 @@ def _faces(crest: Array, below: Array, rough: Array, unit: float, sun_u: float, 
     x = np.arange(w, dtype=np.float32)[None, :] + wander * below * unit
     zeros = np.zeros_like(x)
     facing = cv2.remap(slope[None, :].astype(np.float32), x, zeros, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return smooth(-0.25, 0.55, facing + (rough - 0.5) * 0.3 * spread)
+    return smooth(-0.2, 0.45, facing + (rough - 0.5) * 0.9 * spread)
+
+
+def tufts(brief: Brief, stage: Stage, name: str, ground: Sheet, crest: Array, n: float, color: Rgb) -> None:
+    """Strew *n* tufts of grass over a near hill, in place, larger towards the viewer; *crest* is its skyline."""
+    rng = brief.rng(name)
+    height = ground.pixels.shape[0]
+    for _ in range(brief.count(n * max(1.0, stage.width / stage.unit))):
+        x = float(rng.random()) * stage.width
+        top = float(crest[min(stage.width - 1, int(x))]) - ground.top
+        t = float(rng.random())
+        y = top + (height - top) * t + stage.unit * 0.01
+        size = stage.unit * (0.004 + 0.013 * t) * float(rng.uniform(0.6, 1.4))
+        ink = shade(color, float(rng.uniform(0.84, 1.1)))
+        for lean in (-0.7, -0.25, 0.2, 0.65):
+            outline = np.stack([x + lean * size * _RISE**2 + _BLADE * size * 0.09, y - size * _RISE], axis=-1)
+            fill(ground.pixels, outline, ink)
 
 
 def conifers(brief: Brief, stage: Stage, name: str, crest: Array, n: float, size: float, color: Rgb) -> Array:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from shared.providers.offline_brief import Brief
-from shared.providers.offline_land import Surface, conifers, crest_mask, grass, lone_tree, ridge
+from shared.providers.offline_land import Surface, conifers, crest_mask, grass, lone_tree, ridge, tufts
 from shared.providers.offline_paint import (
     Array,
     Rgb,
@@ -91,6 +91,8 @@ def _ranges(brief: Brief, stage: Stage, horizon: float, sun: Sun, *, craggy: boo
             snow=snow or (0.45 if peaks and t < 0.4 else 0),
             hidden=horizon + (0.06 if lake else 0.16 * (i + 1) / max(1, n - 1) + 0.06 if i < n - 1 else 1.0),
         )
+        if t > 0.6 and soil == "hills" and not lake:
+            tufts(brief, stage, f"tufts {i}", sheet, crest, 220, mix(palette.leaf, palette.land, 0.42))
         layers.append(sheet)
         if t > 0.45 and soil == "hills":
             ink = mix(palette.land, palette.haze, (1 - t) * 0.5)
@@ -117,6 +119,8 @@ def _foreground(brief: Brief, stage: Stage, sun: Sun) -> list[Layer]:
     front, crest = ridge(
         brief, stage, "front", base=base + 0.05, rise=0.16, far=0.03, sun_u=sun.u, surface=soil, cells=1.1
     )
+    if soil == "hills":
+        tufts(brief, stage, "front tufts", front, crest, 80, mix(palette.leaf, palette.land, 0.62))
     layers: list[Layer] = [front]
     hero = blank(stage.width, stage.height)
     side = (0.26 if sun.u > 0.5 else 0.74) + brief.draw("hero u", -0.1, 0.1)

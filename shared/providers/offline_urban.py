@@ -230,7 +230,7 @@ def _screen_box(brief: Brief, stage: Stage) -> tuple[float, float, float, float]
 def _halo(brief: Brief, stage: Stage) -> Sheet:
     """Return rings of light behind a band."""
     sheet, palette = blank(stage.width, stage.height), brief.palette
-    at = (stage.width * brief.draw("halo u", 0.36, 0.64), stage.height * 0.36)
+    at = (stage.width * brief.draw("halo u", 0.27, 0.73), stage.height * 0.36)
     radius = min(stage.unit * 0.34, stage.height * 0.32) * brief.draw("halo size", 0.75, 1.0)
     for k, ink in enumerate((palette.accent, palette.spice, palette.light)):
         stroke(sheet, ellipse_points(at, radius * (1 - 0.2 * k), radius * (1 - 0.2 * k), n=120), ink, radius * 0.06, closed=True)
@@ -246,7 +246,7 @@ def _band(brief: Brief, stage: Stage) -> Sheet:
     """Return three players in silhouette."""
     sheet, palette = blank(stage.width, stage.height), brief.palette
     ink, y = shade(palette.land, 0.55), stage.height * 0.665
-    middle = stage.width * brief.draw("halo u", 0.36, 0.64)
+    middle = stage.width * brief.draw("halo u", 0.27, 0.73)
     tall = min(stage.unit * 0.26, stage.height * 0.25)
     for k, size in ((-1, 0.9), (1, 0.92), (0, 1.05)):
         foot = (middle + k * stage.unit * 0.24, y)

@@ -132,8 +132,8 @@ def test_terms_that_begin_alike_are_told_apart() -> None:
 
 
 def test_a_list_of_many_terms_is_looked_for_in_a_long_text_within_reason() -> None:
-    rules = parse_terms({"blocked": {"a": [f"term{i:x}x" for i in range(5000)]}, "allowed": ["good term7x"]})
-    assert find_blocked_terms("good term7x, term7x, term1387x " * 5000, rules) == ["term7x", "term1387x"]
+    rules = parse_terms({"blocked": {"a": [f"term{i:x}x" for i in range(1000)]}, "allowed": ["good term7x"]})
+    assert find_blocked_terms("good term7x, term7x, term3e7x " * 1000, rules) == ["term7x", "term3e7x"]
 
 
 def test_terms_in_a_generated_text_are_told_once_each_in_order() -> None:

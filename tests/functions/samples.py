@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from shared.domain.job import Attempt, AttemptState, Candidate, Job, Piece, State
+from shared.domain.result import answer_of
 from shared.errors import BlobNotFound
 
 START = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
@@ -257,8 +258,6 @@ def fallback_job(gallery: Gallery, name: str = "harbour-1") -> Job:
 
 def cached_job(of: Job, name: str = "valley-again") -> Job:
     """Return a job that the pieces of *of* answered."""
-    from shared.domain.result import answer_of
-
     made = job(name, of.kind, prompt=of.prompt["original"], params=of.params)
     end = made.created_at + timedelta(seconds=0.06)
     timeline = steps(made.created_at, [("validate", 60.0, State.SUCCEEDED, 0.06)])
