@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         ("cancel", "end one job; what was bought already is kept"),
     ):
         command(name, getattr(_job_commands, name), text).add_argument("job", metavar="JOB")
-    replay = command("replay", _job_commands.replay, "send a stuck job its event again, or repeat a failed one as a new job")
+    replay = command("replay", _job_commands.replay, "send a stuck job its event again, or repeat a failed one anew")
     replay.add_argument("job", metavar="JOB")
     replay.add_argument("--from", dest="stage", choices=_job_commands.REPLAY_FROM, default="generate", metavar="STAGE")
     quote = command("quote", _system_commands.quote, "show what requests would cost and how long they would take")
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _port(text: str) -> int:
     port = int(text)
-    if not 0 <= port <= 65_535:  # noqa: PLR2004 - the range of ports
+    if not 0 <= port <= 65_535:
         raise argparse.ArgumentTypeError("a port is 0 to 65535")
     return port
 

@@ -18,7 +18,6 @@ from shared.ports import Json, Write
 from shared.stores.budgets import Standing
 
 
-
 def admission(job: Job, request: Request, services: Services, claim: Sequence[Write] = ()) -> Step:
     """Return the step that lets the job generate with its hold in every budget, or ends it as refused.
 
@@ -72,7 +71,9 @@ def _refused(job: Job, error: Json, services: Services) -> Step:
 def _no_candidate(request: Request, selection: Selection) -> Json:
     """Say why no model can serve the request, in terms of the field to change."""
     codes = {r.reason for r in selection.rejected}
-    reasons = "; ".join(f"{r.model}: {r.text}" for r in selection.rejected if r.reason not in ("retired", "provider_off"))
+    reasons = "; ".join(
+        f"{r.model}: {r.text}" for r in selection.rejected if r.reason not in ("retired", "provider_off")
+    )
     if "too_dear" in codes:
         return _error("max_cost_usd", "max_cost_exceeded", f"no model can do this for that money ({reasons})")
     if "price_unknown" in codes:
@@ -85,7 +86,7 @@ def _over_budget(selection: Selection, standing: Standing) -> Json:
     scope, limit, used = standing.tightest()
     cheapest: Candidate = min(selection.candidates, key=lambda c: c.price_micro_usd)
     asked = format_usd(cheapest.price_micro_usd)
-    message = f"the day's budget of {scope} is {format_usd(limit)} USD with {format_usd(used)} used or held; {asked} asked"
+    message = f"the budget of {scope} for today is {format_usd(limit)} USD, {format_usd(used)} are used; {asked} asked"
     return _error("", "budget_exceeded", message)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from cloudevents.exceptions import GenericException
 from cloudevents.http import CloudEvent, from_http
 
-from shared.domain.manifest import parse_json
+from shared.domain.strict_json import parse_json
 from shared.errors import InvalidEvent
 
 Json = dict[str, Any]

@@ -55,7 +55,8 @@ def _prompt(job: Job) -> Iterator[str]:
 def _candidates(job: Job) -> Iterator[str]:
     for n, c in enumerate(job.candidates):
         mark = ">" if n == job.choice else " "
-        yield f" {mark}{n + 1}. {c.model} ({c.provider}) score {c.score:.3f}, at most {format_usd(c.price_micro_usd)} USD"
+        price = format_usd(c.price_micro_usd)
+        yield f" {mark}{n + 1}. {c.model} ({c.provider}) score {c.score:.3f}, at most {price} USD"
         yield f"     {'; '.join(c.reasons)}"
     for passed in job.passed_over:
         yield f"  -  {passed['model']}: {passed['text']}"
@@ -75,7 +76,8 @@ def _attempt(attempt: Attempt) -> Iterator[str]:
     for piece in attempt.pieces:
         yield f"     {piece.uri} {piece.media_type} {piece.size_bytes} bytes, grade {piece.grade or '-'}"
         for name, check in piece.checks.items():
-            yield f"       {'ok  ' if check['passed'] else 'FAIL'} {name}: {check['measured']} (wanted {check['wanted']})"
+            mark = "ok  " if check["passed"] else "FAIL"
+            yield f"       {mark} {name}: {check['measured']} (wanted {check['wanted']})"
 
 
 def _money(job: Job, entries: Sequence[Json]) -> Iterator[str]:

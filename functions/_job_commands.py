@@ -41,7 +41,8 @@ def status(options: argparse.Namespace, settings: Settings) -> int:
     """Show where one job is."""
     job = _job(options.job, open_services(settings))
     last = job.timeline[-1] if job.timeline else {}
-    text = f"{job.job_id}  {job.state}  {last.get('note', '')}  {format_usd(job.spent)} USD spent, {format_usd(job.hold)} held"
+    money = f"{format_usd(job.spent)} USD spent, {format_usd(job.hold)} held"
+    text = f"{job.job_id}  {job.state}  {last.get('note', '')}  {money}"
     show(options, {**result_of(job), "state": str(job.state), "seq": job.seq}, text)
     return 0
 

@@ -26,6 +26,7 @@ from shared.stores.jobs import load
 PAGE = 50
 MAX_PAGE = 200
 MAX_BREAKERS = 1000
+WORDLESS = frozenset({"finish", "grade"})  # checks of a text whose measurement is never a part of the text
 
 
 class BadQuery(Permanent):
@@ -118,7 +119,8 @@ def job(job_id: str, query: Query, services: Services) -> Json:
     found = find(job_id, services)
     result = result_of(found)
     shows = query.shows_prompt()
-    pieces = [{k: v for k, v in p.items() if k != "text" or shows} for p in view.pieces(found)]
+    hidden = {"checks"} if shows else {"checks", "text"}
+    pieces = [{k: v for k, v in p.items() if k not in hidden} for p in view.pieces(found)]
     answer = found.answer or {}
     return {
         **view.row(found, services.clock.now()),
@@ -135,7 +137,7 @@ def job(job_id: str, query: Query, services: Services) -> Json:
         "money": _money(found, result),
         "ledger": [_entry(e) for e in services.ledger.of_job(found.job_id)],
         "pieces": pieces,
-        "checks": view.checks(found),
+        "checks": view.checks(found) if shows else [_unquoted(c, found.kind) for c in view.checks(found)],
         "attempt_list": view.attempts(found),
         "candidates": view.candidates(found),
         "passed_over": view.passed_over(found),
@@ -205,6 +207,12 @@ def find(job_id: str, services: Services) -> Job:
 
 
 # ---------------------------------------------------------------- rows
+
+
+def _unquoted(check: Json, kind: str) -> Json:
+    """Leave out what was measured of a text where it may be the text's own words."""
+    may_quote = kind == "text" and not isinstance(check["measured"], int | float)
+    return {**check, "measured": "not shown"} if may_quote and check["name"] not in WORDLESS else check
 
 
 def _money(job: Job, result: Json) -> Json:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import MAXYEAR, UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -28,7 +29,9 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters.update(dollars=dollars, spread=spread, duration=duration, size=size, moment=moment, words=words)
+    env.filters.update(
+        dollars=dollars, spread=spread, duration=duration, size=size, measured=measured, moment=moment, words=words
+    )
     env.globals.update(css=Markup(stylesheet()))  # noqa: S704 - our own file, not from outside
     return env
 
@@ -87,6 +90,13 @@ def size(size_bytes: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} GB"
+
+
+def measured(value: Any) -> str:
+    """Return what a check measured, for people: "none" for nothing, a list as its items."""
+    if value is None or value == []:
+        return "none"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def moment(when: str | datetime | None) -> str:

@@ -35,9 +35,7 @@ class Entry:
     def digests(self) -> tuple[str, ...]:
         """What the job's `request_hash` is when it was made from this very request: as accepted, or as refused."""
         try:
-            request = parse_request(
-                self._known.payload, known_models=lambda _: True, schema_problem=lambda _: None
-            )
+            request = parse_request(self._known.payload, known_models=lambda _: True, schema_problem=lambda _: None)
         except InvalidRequest:
             return (self._known.digest,)
         return (content_hash(request), self._known.digest)

@@ -137,7 +137,15 @@ def _row(result: Json, job: Job) -> list[str]:
     ]
     told = " ".join([*([f"({', '.join(notes)})"] if notes else []), errors or made])
     name = result["request_id"] or _source(job)
-    return [name, result["kind"], str(job.state), result["grade"] or "", result["cost_usd"], result["model"] or "", told]
+    return [
+        name,
+        result["kind"],
+        str(job.state),
+        result["grade"] or "",
+        result["cost_usd"],
+        result["model"] or "",
+        told,
+    ]
 
 
 def _source(job: Job) -> str:

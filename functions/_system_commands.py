@@ -36,8 +36,11 @@ def quote(options: argparse.Namespace, settings: Settings) -> int:
         else [r["request"], "", "", "", "", "", r["error"]]
         for r in rows
     ]
-    show(options, {"quotes": rows, "total_usd": [total["low"], total["high"]]},
-           f"{table(heads, lines)}\n\ntotal {total['low']} to {total['high']} USD, nothing was called")
+    show(
+        options,
+        {"quotes": rows, "total_usd": [total["low"], total["high"]]},
+        f"{table(heads, lines)}\n\ntotal {total['low']} to {total['high']} USD, nothing was called",
+    )
     return 0 if len(good) == len(rows) else 1
 
 
@@ -50,7 +53,7 @@ def _quote_row(entry: Entry, services: Services) -> Json:
         request = parse_request(
             entry.envelope.payload,
             known_models=lambda model: services.catalogue.resolve(model, today) is not None,
-            schema_problem=lambda schema: services.inspector.schema_problem(schema),
+            schema_problem=services.inspector.schema_problem,
         )
     except InvalidRequest as error:
         return {"request": name, "error": str(error)}
@@ -126,11 +129,25 @@ def models(options: argparse.Namespace, settings: Settings) -> int:
         if (options.kind is None or options.kind in m.kinds) and (options.all or not is_retired(m, today))
     ]
     heads = ["model", "provider", "kinds", "retires", "successor", "state", "prices today"]
-    lines = [[r["id"], r["provider"], ",".join(r["kinds"]), r["retires_on"] or "", r["successor"] or "",
-              r["state"], "; ".join(r["prices"])] for r in rows]
+    lines = [
+        [
+            r["id"],
+            r["provider"],
+            ",".join(r["kinds"]),
+            r["retires_on"] or "",
+            r["successor"] or "",
+            r["state"],
+            "; ".join(r["prices"]),
+        ]
+        for r in rows
+    ]
     going = services.catalogue.retiring_soon(today)
     calendar = [f"retires {m.retires_on}: {m.id}, successor {m.successor or 'none'}" for m in going]
-    show(options, {"models": rows, "retiring_soon": [m.id for m in going]}, "\n".join([table(heads, lines), "", *calendar]))
+    show(
+        options,
+        {"models": rows, "retiring_soon": [m.id for m in going]},
+        "\n".join([table(heads, lines), "", *calendar]),
+    )
     return 0
 
 
@@ -170,9 +187,20 @@ def health(options: argparse.Namespace, settings: Settings) -> int:
     now = services.clock.now()
     breakers = [b for b in services.breakers.all(200) if b.state != "closed" or b.disabled]
     due = len(services.jobs.due(now, 1000))
-    rows = [{"model": b.model, "state": str(b.state), "disabled": b.disabled,
-             "open_until": b.open_until.isoformat() if b.open_until else None, "reason": b.reason} for b in breakers]
-    lines = [f"{r['model']}: {'gone' if r['disabled'] else r['state']} {r['open_until'] or ''} {r['reason'] or ''}" for r in rows]
+    rows = [
+        {
+            "model": b.model,
+            "state": str(b.state),
+            "disabled": b.disabled,
+            "open_until": b.open_until.isoformat() if b.open_until else None,
+            "reason": b.reason,
+        }
+        for b in breakers
+    ]
+    lines = [
+        f"{r['model']}: {'gone' if r['disabled'] else r['state']} {r['open_until'] or ''} {r['reason'] or ''}"
+        for r in rows
+    ]
     queue = services.bus.backlog() if hasattr(services.bus, "backlog") else {}
     text = "\n".join([*(lines or ["all breakers closed"]), f"{due} jobs due", f"queued events: {queue or 'none'}"])
     show(options, {"breakers": rows, "jobs_due": due, "queued": queue}, text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import threading
 from pathlib import Path
 
@@ -76,7 +75,7 @@ class Inbox:
         while not stop.wait(LOOK_EVERY_S):
             try:
                 self.look()
-            except Exception:
+            except Exception:  # noqa: BLE001 - the next look may work
                 logger.exception("inbox.failed")
 
     def look(self) -> None:
@@ -116,4 +115,4 @@ class Inbox:
         """Forgetting costs only a second look: the same file and generation make the same jobs."""
         partial = self._seen_file.with_suffix(".tmp")
         partial.write_text(json.dumps(self._seen), "utf-8")
-        os.replace(partial, self._seen_file)
+        partial.replace(self._seen_file)

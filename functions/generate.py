@@ -26,7 +26,7 @@ from shared.domain.release import rank
 from shared.errors import Ambiguous, LeaseHeld, ModelGone, PriceUnknown, ProviderFault, RateLimited, Unavailable
 from shared.log import bound, log
 from shared.ports import Call, Done, NotAccepted, Pending
-from shared.resilience.limiters import Denied
+from shared.domain.limiter import Denied
 from shared.stores.jobs import Loaded
 from shared.stores.outputs import keep, kept
 

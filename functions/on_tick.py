@@ -30,7 +30,7 @@ QUEUE_PAGE = 500
 ROLL_UP_EVERY_S = 60.0
 
 
-def handle(event: Event, services: Services) -> None:
+def handle(_event: Event, services: Services) -> None:
     """Look at one page of due jobs; hand on to the next tick event when there are more."""
     limit = services.settings.tick_page
     page = [load(snapshot) for snapshot in services.jobs.due(services.clock.now(), limit)]

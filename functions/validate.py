@@ -95,7 +95,7 @@ def _accepted(event: Event, envelope: Envelope, services: Services) -> Request:
     request = parse_request(
         envelope.payload,
         known_models=lambda name: services.catalogue.resolve(name, services.clock.now().date()) is not None,
-        schema_problem=lambda schema: services.inspector.schema_problem(schema),
+        schema_problem=lambda schema: services.inspector.schema_problem(schema),  # noqa: PLW0108 - loads it when used
     )
     _check_safety(request, services)
     return request
@@ -252,9 +252,7 @@ def _taken(event: Event, envelope: Envelope, known: Job, digest: str, services: 
     _finish_refused(event, _rejected(envelope, other, digest, errors, services), services)
 
 
-def _rejected(
-    envelope: Envelope, job_id: str, digest: str, errors: Sequence[FieldError], services: Services
-) -> Job:
+def _rejected(envelope: Envelope, job_id: str, digest: str, errors: Sequence[FieldError], services: Services) -> Job:
     now = services.clock.now()
     return rejected_job(envelope, job_id, digest, State.REFUSED, errors, now, _trace(envelope))
 

@@ -20,16 +20,10 @@ from urllib.parse import urlsplit
 from shared import log
 from shared.adapters.local_process import process_owner
 from shared.clock import SystemClock
-from shared.domain.catalogue import Catalogue, parse_catalogue
 from shared.domain.job import Job
-from shared.domain.request import Request, parse_request
-from shared.domain.safety import SafetyRules, parse_terms
-from shared.domain.selection import Health
 from shared.errors import CatalogueError, SettingsError
 from shared.ports import BlobStore, Clock, DocumentStore, EventBus, MetricSink, Provider
 from shared.resilience.announced import Announced
-from shared.resilience.breakers import Breakers
-from shared.resilience.limiters import Limiters, Limits
 from shared.settings import Settings
 from shared.stores.budgets import Budgets
 from shared.stores.cache import Cache
@@ -39,6 +33,12 @@ from shared.stores.ledger import Ledger
 if TYPE_CHECKING:
     from shared.adapters.inspector import Inspector
     from shared.adapters.local_bus import LocalBus
+    from shared.domain.catalogue import Catalogue
+    from shared.domain.request import Request
+    from shared.domain.safety import SafetyRules
+    from shared.domain.selection import Health
+    from shared.resilience.breakers import Breakers
+    from shared.resilience.limiters import Limiters, Limits
 
 
 RELEASES_KEPT_S = 300.0
@@ -71,12 +71,8 @@ class Services:
             "tenant": settings.tenant_daily_budget_usd,
             "user": settings.user_daily_budget_usd,
         }
-        self.budgets = Budgets(
-            documents, limits, shards=settings.budget_shards, soft_fraction=settings.soft_limit
-        )
+        self.budgets = Budgets(documents, limits, shards=settings.budget_shards, soft_fraction=settings.soft_limit)
         self.jobs = Jobs(documents, self.budgets, self.ledger)
-        self.breakers = Breakers(documents, clock)
-        self.limiters = Limiters(documents, clock, limits=self._limits)
         self._providers: dict[str, Provider] = {}
         self._lock = threading.Lock()
         self._last: dict[str, float] = {}
@@ -85,6 +81,8 @@ class Services:
     @cached_property
     def catalogue(self) -> Catalogue:
         """The built-in rows, and the user's own over them."""
+        from shared.domain.catalogue import parse_catalogue
+
         own = self.settings.catalogue
         documents = [_built_in("shared", "catalogue.toml")]
         return parse_catalogue(*documents, *([_toml(own, CatalogueError)] if own else []))
@@ -92,8 +90,24 @@ class Services:
     @cached_property
     def safety_rules(self) -> SafetyRules:
         """The built-in blocked terms, or the user's own in their place."""
+        from shared.domain.safety import parse_terms
+
         own = self.settings.blocked_terms
         return parse_terms(_toml(own, SettingsError) if own else _built_in("shared.domain", "blocked_terms.toml"))
+
+    @cached_property
+    def breakers(self) -> Breakers:
+        """Which models may be called, as all instances see it."""
+        from shared.resilience.breakers import Breakers
+
+        return Breakers(self.documents, self.clock)
+
+    @cached_property
+    def limiters(self) -> Limiters:
+        """How many calls of a model all instances together may make."""
+        from shared.resilience.limiters import Limiters
+
+        return Limiters(self.documents, self.clock, limits=self._limits)
 
     @cached_property
     def inspector(self) -> Inspector:
@@ -111,6 +125,8 @@ class Services:
 
     def health(self, kind: str) -> Mapping[str, Health]:
         """What is known of the models of a kind that are switched on; may be some seconds old."""
+        from shared.domain.selection import Health
+
         models = [m.id for m in self.catalogue.by_kind.get(kind, ()) if m.provider in self.settings.providers]
         breakers = self.breakers.health(models)
         now = self.clock.now()
@@ -121,6 +137,8 @@ class Services:
 
     def request_of(self, job: Job) -> Request:
         """Return the checked request that a job was made from, with the prompt as it is sent."""
+        from shared.domain.request import parse_request
+
         request = parse_request(job.request, known_models=lambda _: True, schema_problem=lambda _: None)
         return replace(request, prompt=job.used_prompt)
 
@@ -148,6 +166,8 @@ class Services:
             return True
 
     def _limits(self, model: str) -> Limits | None:
+        from shared.resilience.limiters import Limits
+
         row = self.catalogue.by_name.get(model)
         if row is None or not (row.rpm or row.rpd or row.tpm):
             return None
@@ -159,9 +179,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Services:
     from shared.adapters.log_metrics import LogMetrics
 
     clock = clock or SystemClock()
-    return Services(
-        settings, clock, _documents(settings), _blobs(settings), local_bus(settings, clock), LogMetrics()
-    )
+    return Services(settings, clock, _documents(settings), _blobs(settings), local_bus(settings, clock), LogMetrics())
 
 
 _services: Services | None = None
@@ -170,7 +188,7 @@ _services_lock = threading.Lock()
 
 def services() -> Services:
     """The services of this process, built from its environment on first use."""
-    global _services
+    global _services  # noqa: PLW0603 - one set of services per process
     with _services_lock:
         if _services is None:
             import sys
@@ -194,6 +212,12 @@ def home_path(settings: Settings) -> Path:
 def local_bus(settings: Settings, clock: Clock) -> LocalBus:
     """Build the durable local bus with a subscription for every row of `infra/functions.json`."""
     from shared.adapters.local_bus import LocalBus
+    from shared.domain.catalogue import Catalogue
+    from shared.domain.request import Request
+    from shared.domain.safety import SafetyRules
+    from shared.domain.selection import Health
+    from shared.resilience.breakers import Breakers
+    from shared.resilience.limiters import Limiters, Limits
     from shared.adapters.wiring import local_subscriptions
 
     path = _local_path("ATELIER_BUS_URL", settings.bus_url, "local", home_path(settings) / "bus.db")

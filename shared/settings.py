@@ -19,7 +19,7 @@ from shared.errors import SettingsError
 PREFIX = "ATELIER_"
 
 
-def setting(  # noqa: PLR0913 - one row of the table of settings
+def setting(
     default: Any,
     meaning: str,
     *,
@@ -88,8 +88,8 @@ class Settings:
     log_level: str = setting("INFO", "Least severity that is logged.", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     offline_faults: dict[str, Any] | None = setting(
         None,
-        'Seeded faults of the offline provider as JSON: rates of rate_limited, unavailable, blocked, late_failure, '
-        'hang, corrupt_output, partial, ambiguous; also `seed`, `models`, `hang_s`.',
+        "Seeded faults of the offline provider as JSON: rates of rate_limited, unavailable, blocked, late_failure, "
+        "hang, corrupt_output, partial, ambiguous; also `seed`, `models`, `hang_s`.",
         read=_object,
     )
     offline_render_s: float = setting(1.2, "How long an offline video operation runs.", unit="s", minimum=0)

@@ -197,12 +197,10 @@ def _names_in(folder: str, above: str, prefix: str, last: str) -> Iterator[str]:
     is not opened.
     """
     for key in sorted(above + part for part in _entries(folder)):
-        if not (key.startswith(prefix) or prefix.startswith(key)):
-            continue
         if not key.endswith("/"):
-            if key > last:
+            if key.startswith(prefix) and key > last:
                 yield key
-        elif key > last or last.startswith(key):
+        elif (key.startswith(prefix) or prefix.startswith(key)) and (key > last or last.startswith(key)):
             yield from _names_in(f"{folder}/{key[len(above) : -1]}", key, prefix, last)
 
 

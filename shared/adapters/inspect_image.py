@@ -10,8 +10,9 @@ Files whose pixels a faster decoder gives identically take that way; Pillow deco
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -25,9 +26,8 @@ from shared.domain.quality import ImageMeasures, Undecodable
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Decoded = tuple[NDArray[np.uint8], NDArray[np.float32]]  # gray; level counts of the colour channels
-
 _LONGEST_SIDE = 1 << 15  # beyond it neither a screen nor every decoder goes along
+_POOL = ThreadPoolExecutor(max_workers=2, thread_name_prefix="inspect")
 _PIL_FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
 
 
@@ -39,6 +39,14 @@ class ImageLimits:
     max_bytes: int = 64 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Gray pixels, (height, width), and a sample of rows with their colours, (rows, width[, 3])."""
+
+    gray: NDArray[np.uint8]
+    rows: NDArray[np.uint8]
+
+
 def measure_image(data: bytes, limits: ImageLimits) -> ImageMeasures | Undecodable:
     """Return the figures of a PNG, JPEG or WebP file. Never raises, whatever the bytes are."""
     if len(data) > limits.max_bytes:
@@ -46,14 +54,14 @@ def measure_image(data: bytes, limits: ImageLimits) -> ImageMeasures | Undecodab
     try:
         header = read_header(data)
         _demand_size(header, limits)
-        gray, counts = _DECODERS[header.decoder](data, header)
+        picture = _DECODERS[header.decoder](data, header)
     except NotAPicture as error:
         return Undecodable(str(error))
     except Exception as error:  # noqa: BLE001 - the error types of four decoders are no closed set
         return Undecodable(f"does not decode: {type(error).__name__}: {error}"[:200])
-    if gray.shape != (header.height, header.width):
+    if picture.gray.shape != (header.height, header.width):
         return Undecodable("the pixels are not those of the header")
-    return _measured(header, len(data), gray, counts)
+    return _measured(header, len(data), picture)
 
 
 def _demand_size(header: Header, limits: ImageLimits) -> None:
@@ -64,25 +72,34 @@ def _demand_size(header: Header, limits: ImageLimits) -> None:
         raise NotAPicture(f"{width}x{height}, over {limits.max_pixels} pixels or {_LONGEST_SIDE} on a side")
 
 
-def _measured(header: Header, size_bytes: int, gray: NDArray[np.uint8], counts: NDArray[np.float32]) -> ImageMeasures:
+def _measured(header: Header, size_bytes: int, picture: Decoded) -> ImageMeasures:
+    gray = picture.gray
+    others = _POOL.submit(_artefacts, picture)  # while this thread works on the graded figures
     laplacian = cv2.Laplacian(gray, cv2.CV_16S)
-    levels = pixels.halvings(gray)
-    seen = pixels.viewed(levels)
-    brightness, contrast = pixels.level(gray)
+    sharpness, (brightness, contrast) = pixels.sharpness(laplacian), pixels.level(gray)
+    seen, artefacts = others.result()
     return ImageMeasures(
         width=header.width,
         height=header.height,
         media_type=header.media_type,
         size_bytes=size_bytes,
-        sharpness=pixels.sharpness(laplacian),
+        sharpness=sharpness,
         brightness=brightness,
         contrast=contrast,
-        phash=pixels.difference_hash(levels[-1]),
         edge=pixels.edge(laplacian if seen is gray else cv2.Laplacian(seen, cv2.CV_16S)),
-        flat_share=pixels.flat_share(gray),
-        banding=pixels.banding(counts),
-        blockiness=pixels.blockiness(gray),
+        **artefacts,
     )
+
+
+def _artefacts(picture: Decoded) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    """Return the picture as it is seen on a screen, and the figures that tell artefacts."""
+    levels = pixels.halvings(picture.gray)
+    return pixels.viewed(levels), {
+        "phash": pixels.difference_hash(levels[-1]),
+        "flat_share": pixels.flat_share(picture.gray),
+        "banding": pixels.banding(pixels.level_counts(picture.rows)),
+        "blockiness": pixels.blockiness(picture.gray),
+    }
 
 
 # ---------------------------------------------------------------- decoders
@@ -90,20 +107,20 @@ def _measured(header: Header, size_bytes: int, gray: NDArray[np.uint8], counts: 
 
 def _by_strips(data: bytes, header: Header) -> Decoded:
     gray = np.empty((header.height, header.width), np.uint8)
-    counts, top = np.zeros((3, 256), np.float32), 0
-    step = pixels.row_step(header.height, header.width)
+    step, top, rows = pixels.row_step(header.height, header.width), 0, []
     for strip in inspect_png.strips(data, header.width, header.height, header.colour_type):
-        rows = slice(top, top := top + len(strip))
-        gray[rows] = strip if strip.ndim == 2 else cv2.cvtColor(strip, _TO_GRAY[strip.shape[2]])
-        counts += pixels.level_counts(strip[-rows.start % step :: step])
-    return gray, counts
+        bottom = top + len(strip)
+        gray[top:bottom] = strip if strip.ndim == 2 else cv2.cvtColor(strip, _TO_GRAY[strip.shape[2]])
+        rows.append(strip[-top % step :: step, ..., :3].copy() if strip.ndim == 3 else strip[-top % step :: step].copy())
+        top = bottom
+    return Decoded(gray, np.concatenate(rows))
 
 
 def _by_opencv(data: bytes, _: Header) -> Decoded:
     bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if bgr is None:
         raise NotAPicture("does not decode")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), _counts(bgr)  # type: ignore[return-value,arg-type]
+    return Decoded(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), _sample(bgr))  # type: ignore[arg-type]
 
 
 def _by_pillow(data: bytes, header: Header) -> Decoded:
@@ -115,11 +132,11 @@ def _by_pillow(data: bytes, header: Header) -> Decoded:
         if isinstance(picture.info.get("transparency"), bytes):
             del picture.info["transparency"]  # dropped anyway, and with it a warning
         rgb = np.asarray(picture.convert("RGB"))
-    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), _counts(rgb)  # type: ignore[return-value]
+    return Decoded(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), _sample(rgb))  # type: ignore[arg-type]
 
 
-def _counts(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return pixels.level_counts(picture[:: pixels.row_step(*picture.shape[:2])])
+def _sample(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return picture[:: pixels.row_step(*picture.shape[:2])].copy()  # so that the picture itself can go
 
 
 _TO_GRAY = {3: cv2.COLOR_RGB2GRAY, 4: cv2.COLOR_RGBA2GRAY}

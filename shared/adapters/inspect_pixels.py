@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Gray = NDArray[np.uint8]
     Counts = NDArray[np.float32]
 
-_SAMPLED_PIXELS = 1 << 15
+_SAMPLED_PIXELS = 1 << 14
 _VIEWED_SIDE = 1536  # larger pictures are seen reduced: softness of single pixels is not visible
 _GRID = 8  # side of the blocks of JPEG and of its descendants
 _EVEN = 3  # levels between neighbours; bands are even inside, also after JPEG
@@ -30,13 +30,13 @@ _ISOLATED = 6  # gray levels a step must have more than its neighbours on both s
 
 def level(gray: Gray) -> tuple[float, float]:
     """Return (mean, standard deviation), exact to the last bits."""
-    total, squares = int(cv2.sumElems(gray)[0]), int(cv2.norm(gray, cv2.NORM_L2SQR))
+    total, squares = int(cv2.sumElems(gray)[0]), round(cv2.norm(gray, cv2.NORM_L2SQR))
     return total / gray.size, _deviation(total, squares, gray.size)
 
 
 def sharpness(laplacian: NDArray[np.int16]) -> float:
     """Return the variance of a Laplacian (`cv2.Laplacian`, CV_16S: it holds -1,020 to 1,020 exactly)."""
-    total, squares = int(cv2.sumElems(laplacian)[0]), int(cv2.norm(laplacian, cv2.NORM_L2SQR))
+    total, squares = int(cv2.sumElems(laplacian)[0]), round(cv2.norm(laplacian, cv2.NORM_L2SQR))
     return _deviation(total, squares, laplacian.size) ** 2
 
 
@@ -70,7 +70,7 @@ def edge(laplacian: NDArray[np.int16]) -> float:
 
 
 def row_step(height: int, width: int) -> int:
-    """Return the odd distance of rows at which about 32,768 pixels are sampled."""
+    """Return the odd distance of rows at which about 16,384 pixels are sampled."""
     return max(1, height * width // _SAMPLED_PIXELS) | 1
 
 
@@ -114,11 +114,12 @@ def level_counts(rows: NDArray[np.uint8]) -> Counts:
     """Return how often each level occurs, (3, 256), in even places of some rows of an RGB or gray picture.
 
     Args:
-        rows: (rows, width[, channels]); a fourth channel is left out.
+        rows: (rows, width[, 3]).
     """
     if not len(rows) or rows.shape[1] < 2:
         return np.zeros((3, 256), np.float32)
-    rows = cv2.cvtColor(rows, cv2.COLOR_GRAY2RGB) if rows.ndim == 2 else np.ascontiguousarray(rows[..., :3])
+    if rows.ndim == 2:
+        rows = cv2.cvtColor(rows, cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
     even = cv2.inRange(cv2.absdiff(rows[:, 1:], rows[:, :-1]), (0, 0, 0), (_EVEN, _EVEN, _EVEN))
     inner = rows[:, 1:]
     return np.stack([cv2.calcHist([inner], [channel], even, [256], [0, 256]).ravel() for channel in range(3)])
@@ -131,11 +132,10 @@ def banding(counts: Counts) -> float:
     and soft edges, grain or dither fill the gaps.
     """
     steps = _WAVES / np.arange(*_COMBS)
-    best = np.ones(steps.size)
-    for channel in counts:
+    weights = np.sqrt(counts)
+    coherence = np.abs(np.fft.rfft(weights, _WAVES)[:, slice(*_COMBS)]) / np.maximum(weights.sum(axis=1), 1)[:, None]
+    for channel, shares in zip(counts, coherence, strict=True):
         used = np.flatnonzero(channel > channel.sum() * _RARE)
         span = int(used[-1] - used[0]) if used.size else 0
-        weights = np.sqrt(channel)
-        coherence = np.abs(np.fft.rfft(weights, _WAVES)[slice(*_COMBS)]) / max(weights.sum(), 1)
-        best = np.minimum(best, np.where(steps * _BANDS <= span + 1, coherence, 0))
-    return float(best.max())
+        shares[steps * _BANDS > span + 1] = 0
+    return float(coherence.min(axis=0).max())

@@ -18,6 +18,7 @@ from shared.errors import SettingsError, StoreUnavailable
 
 BUSY_TIMEOUT_S = 10.0
 _CACHED_STATEMENTS = 512
+_OPENING_PATIENCE_S = 10.0
 _OPENING_PAUSE_S = 0.002
 
 # Primary result codes (sqlite.org/rescode.html) that no retry can mend.
@@ -127,7 +128,7 @@ def _enter_wal(connection: sqlite3.Connection) -> str:
     While another process creates the file, or closes it as the last one, SQLite answers "locked" at once, without its
     busy handler (sqlite.org/wal.html#sometimes_queries_return_sqlite_busy_in_wal_mode).
     """
-    patience_ends = time.monotonic() + BUSY_TIMEOUT_S
+    patience_ends = time.monotonic() + _OPENING_PATIENCE_S
     while True:
         try:
             return str(connection.execute("PRAGMA journal_mode=WAL").fetchone()[0])

@@ -134,7 +134,13 @@ def new_job(
 
 
 def rejected_job(
-    envelope: Envelope, job_id: str, digest: str, state: State, errors: Sequence[FieldError], now: datetime, trace: str | None
+    envelope: Envelope,
+    job_id: str,
+    digest: str,
+    state: State,
+    errors: Sequence[FieldError],
+    now: datetime,
+    trace: str | None,
 ) -> Job:
     """Return the whole, finished job of a request that never got further: refused, or given up."""
     kind = envelope.name("kind") or "unknown"
@@ -158,5 +164,3 @@ def rejected_job(
         errors=tuple({"field": e.field, "code": e.code, "message": e.message} for e in errors),
         timeline=(entry("validate", now, state, ", ".join(e.code for e in errors)),),
     )
-
-

@@ -18,7 +18,7 @@ from shared.providers.offline_paint import Array, resized
 from shared.providers.offline_scene import Scene, Stage
 from shared.providers.offline_space import space
 from shared.providers.offline_studio import portrait, product
-from shared.providers.offline_style import treat
+from shared.providers.offline_style import BAR_INK, bar_height, treat
 from shared.providers.offline_urban import city, hall
 
 _COMPOSERS = {
@@ -70,6 +70,8 @@ def render_image(
     frame = frame_of(brief, width, height)
     picture = resized(_picture(brief, frame.width, frame.height), frame.width, frame.height)
     picture = toned(picture, tone_table(picture, night=brief.palette.is_night))
+    bar = bar_height(style, frame.height)
+    picture[:bar] = picture[frame.height - bar :] = BAR_INK
     page = on_paper(brief, picture, frame, width, height)
     letter(page, brief, frame)
     page = finished(page, brief.rng("grain"), sharpness=_SHARPNESS[media_type])

@@ -261,7 +261,7 @@ def forest(brief: Brief, stage: Stage) -> Scene:
         if i == n - 2:
             layers.append(_shafts(brief, stage, sun))
         if t < 0.9:
-            layers.append(_mist(brief, stage, ground, 0.5 * (1 - t)))
+            layers.append(_mist(brief, stage, ground, 0.5 * (1 - t), wood.depth))
     if not firs:
         layers.append(_canopy(brief, stage, sun))
     layers.append(_ferns(brief, stage))
@@ -338,14 +338,14 @@ def _firs(brief: Brief, stage: Stage, i: int, t: float, ground: float, ink: Rgb)
     return Sheet(cv2.max(sheet, trees), t**1.4 * 0.9 + 0.03)
 
 
-def _mist(brief: Brief, stage: Stage, ground: float, strength: float) -> Sheet:
+def _mist(brief: Brief, stage: Stage, ground: float, strength: float, depth: float) -> Sheet:
     width, height = soft_size(stage.width, stage.height, 256)
     y = (np.arange(height, dtype=np.float32)[:, None] / height - ground) / 0.12
     drift = noise(brief.rng(f"mist {ground}"), width, height, (3, 6), 4)
     opacity = np.exp(-(y**2)) * strength * (0.4 + 0.9 * drift)
     color = mix(brief.palette.haze, brief.palette.light, 0.45)
     sheet = veil(color, opacity)
-    return trimmed(resized(sheet, stage.width, stage.height), 0.3, drift=stage.unit * 0.008)
+    return trimmed(resized(sheet, stage.width, stage.height), depth)
 
 
 def _shafts(brief: Brief, stage: Stage, sun: Sun) -> Sheet:

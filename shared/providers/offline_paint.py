@@ -98,7 +98,7 @@ def profile(
         total += weight * line
         weights += weight
         weight *= gain
-    return np.clip((total / weights - 0.5) * 1.7 + 0.5, 0, 1)
+    return np.asarray(0.5 + 0.5 * np.tanh((total / weights - 0.5) * 3.6))
 
 
 def gradient(height: int, stops: Sequence[tuple[float, Rgb]]) -> Array:
@@ -150,8 +150,8 @@ def cut(field: Array, mask: Array) -> Array:
 
 def veil(color: Rgb, opacity: Array) -> Array:
     """Return a sheet of one colour with *opacity*, float32 0..1 (height, width)."""
-    strength = np.clip(opacity, 0, 1)
-    return np.dstack([to_bytes(strength * channel) for channel in (*color, 255)])
+    strength = np.clip(opacity, 0, 1) * (opacity > 0.012)
+    return cv2.merge([to_bytes(strength * channel) for channel in (*color, 255)])
 
 
 def light(color: Rgb, strength: Array) -> Array:

@@ -61,21 +61,21 @@ class Sheet:
         top: first row on the canvas.
         depth: 0 very far (stands still) to 1 nearest.
         drift: pixels per second it moves by itself.
+        is_ground: opaque, as large as the canvas and at rest: everything else lies on it.
     """
 
     pixels: Array
     depth: float
     top: int = 0
     drift: float = 0.0
-
-    @property
-    def is_light(self) -> bool:
-        """Return whether the sheet only adds light."""
-        return cv2.countNonZero(cv2.extractChannel(self.pixels, 3)) == 0
+    is_ground: bool = False
 
     def paint(self, canvas: Array, moment: Moment) -> None:
         """Lay the sheet over *canvas*, displaced by camera and drift; its edges are continued."""
         offset = moment.pan * self.depth + moment.time_s * self.drift
+        if self.is_ground:
+            np.copyto(canvas, self.pixels)
+            return
         lay(canvas, self.pixels if abs(offset) < 0.01 else shifted(self.pixels, offset), self.top)
 
 
@@ -88,15 +88,16 @@ def shifted(pixels: Array, offset: float) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class Water:
-    """A surface from row *top* to *bottom* that mirrors the canvas above it.
+    """A surface below row *top* that mirrors the canvas above it.
 
     Attributes:
         ripples: float32 (side, side), a tile of waves, 0..1.
-        across, along: float32, half-size maps from screen to tile: perspective.
-        sway: float32 (rows, 1), pixels a full ripple bends the mirror image, growing towards the viewer.
-        tint: sheet of the water's own colour.
+        across, along: float32, half the water's size: where on the tile each place lies, in perspective.
+        sway: float32 (half the rows, 1), pixels a full ripple bends the mirror image, growing towards the viewer.
+        tint: sheet of the water's own colour, (rows, width, 4).
         glitter: uint8 (rows, width), where the light catches the waves.
         light: colour of that glitter.
+        pace: of the waves, places on the tile per second.
     """
 
     top: int
@@ -108,27 +109,38 @@ class Water:
     glitter: Array
     light: Rgb
     pace: float
-    depth: float = 0.35
 
     def paint(self, canvas: Array, moment: Moment) -> None:
         """Mirror, bend, tint and light the rows below *top*."""
         rows, width = self.glitter.shape
-        waves = self._waves(moment.time_s, width, rows)
-        x = np.arange(width, dtype=np.float32)[None, :] + (waves - 0.5) * self.sway
-        y = (self.top - 1) - np.arange(rows, dtype=np.float32)[:, None] * 0.9 - (waves - 0.5) * self.sway * 0.7
-        np.clip(y, 0, self.top - 1, out=y)
-        mirror = cv2.remap(canvas[: self.top], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        waves = self._waves(moment.time_s)
+        x, y = self._mirrored(waves)
+        mirror = cv2.remap(
+            canvas[: self.top],
+            resized(x, width, rows, cv2.INTER_LINEAR),
+            resized(y, width, rows, cv2.INTER_LINEAR),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
         lay(mirror, self.tint)
-        crest = cv2.convertScaleAbs(np.maximum(waves - 0.62, 0), alpha=255 * 5.5)
-        crest = cv2.multiply(crest, self.glitter, scale=1 / 255)
-        sparkle = cv2.merge([cv2.convertScaleAbs(crest, alpha=c / 255) for c in self.light] + [np.zeros_like(crest)])
+        crest = cv2.convertScaleAbs(np.maximum(waves - np.float32(0.62), 0), alpha=255 * 5.5)
+        lit = cv2.multiply(resized(crest, width, rows, cv2.INTER_LINEAR), self.glitter, scale=1 / 255)
+        sparkle = cv2.merge([cv2.convertScaleAbs(lit, alpha=c / 255) for c in (*self.light, 0)])
         cv2.add(mirror, sparkle, dst=canvas[self.top : self.top + rows])
 
-    def _waves(self, time_s: float, width: int, rows: int) -> Array:
-        """Return the waves on screen, float32 (rows, width), 0..1: two swells that cross."""
-        move = time_s * self.pace
-        one = cv2.remap(self.ripples, self.across + move, self.along - move, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-        return resized(one, width, rows, cv2.INTER_LINEAR)
+    def _waves(self, time_s: float) -> Array:
+        """Return the waves on screen at half size, float32, 0..1."""
+        move = np.float32(time_s * self.pace)
+        x, y = self.across + move, self.along - move
+        return cv2.remap(self.ripples, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+
+    def _mirrored(self, waves: Array) -> tuple[Array, Array]:
+        """Return where on the canvas each place of the water, at half size, takes its picture from."""
+        bend = (waves - np.float32(0.5)) * self.sway
+        rows, width = waves.shape
+        x = np.arange(width, dtype=np.float32)[None, :] * 2 + bend
+        y = (self.top - 1) - np.arange(rows, dtype=np.float32)[:, None] * np.float32(1.8) - bend * np.float32(0.7)
+        return x, np.clip(y, 0, self.top - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +241,7 @@ def make_water(
     across = (np.linspace(-0.5, 0.5, half_w, dtype=np.float32)[None, :] * width / stage.unit) * distance * 130
     along = np.repeat(distance * 130 * 1.15, half_w, axis=1)
     t = np.linspace(0, 1, rows, dtype=np.float32)[:, None]
-    sway = (0.004 + 0.11 * t) * stage.unit * (0.25 + 0.75 * calm)
+    sway = (0.004 + 0.11 * near) * stage.unit * (0.25 + 0.75 * calm)
     cover = opacity[0] + (opacity[1] - opacity[0]) * np.repeat(t, width, axis=1) ** 0.7
     shade = np.array(colors[0], np.float32) * (1 - t[..., None]) + np.array(colors[1], np.float32) * t[..., None]
     tint = cut(np.repeat(shade, width, axis=1), cv2.convertScaleAbs(cover, alpha=255))

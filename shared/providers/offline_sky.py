@@ -15,6 +15,7 @@ from shared.providers.offline_paint import (
     disc,
     distance,
     gradient,
+    lay,
     light,
     mix,
     noise,
@@ -51,15 +52,12 @@ def sky(brief: Brief, stage: Stage, horizon: float, sun: Sun, *, cloudy: float =
     width, height = soft_size(stage.width, stage.height, 640)
     field = _graded(brief, width, height, horizon, sun)
     clouds = _clouds(brief, width, height, horizon, sun, cloudy * brief.draw("cloud cover", 0.35, 1.0))
-    layers: list[Layer] = []
     base = opaque(resized(field, stage.width, stage.height))
     if brief.palette.is_night:
         _stars(brief, base, stage, horizon)
     _disc(brief, base, stage, sun)
-    layers.append(Sheet(base, 0.0))
-    layers.append(trimmed(_enlarged(clouds, stage), 0.04, drift=stage.unit * 0.006))
-    layers.append(_bloom(stage, sun))
-    return layers
+    lay(base, _bloom(stage, sun))
+    return [Sheet(base, 0.0), trimmed(_enlarged(clouds, stage), 0.04, drift=stage.unit * 0.006)]
 
 
 def _graded(brief: Brief, width: int, height: int, horizon: float, sun: Sun) -> Array:
@@ -140,8 +138,8 @@ def _moon_seas(brief: Brief, canvas: Array, center: tuple[float, float], radius:
         disc(canvas, spot, size, mix(brief.palette.light, brief.palette.haze, float(rng.uniform(0.1, 0.3))))
 
 
-def _bloom(stage: Stage, sun: Sun) -> Sheet:
+def _bloom(stage: Stage, sun: Sun) -> Array:
     width, height = soft_size(stage.width, stage.height, 256)
     near = distance(width, height, (sun.u * width, sun.v * height)) / min(width, height)
     strength = 0.42 * np.exp(-near / (sun.radius * 1.1)) + 0.07 * np.exp(-near / 0.3)
-    return Sheet(_enlarged(light(sun.color, strength), stage), 0.0)
+    return _enlarged(light(sun.color, strength), stage)

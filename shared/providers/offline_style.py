@@ -14,6 +14,8 @@ import numpy as np
 from shared.providers.offline_brief import Brief
 from shared.providers.offline_paint import Array, distance, mix, noise, resized, smooth, to_bytes
 
+BAR_INK = (9, 10, 12)
+
 Treatment = Callable[[Array, Brief], Array]
 
 
@@ -44,7 +46,7 @@ def photographic(picture: Array, brief: Brief) -> Array:
 
 
 def cinematic(picture: Array, brief: Brief) -> Array:
-    """Return the picture graded teal and amber, with streaks round its lights, between black bars."""
+    """Return the picture graded teal and amber, with streaks round its lights."""
     del brief
     height, width = picture.shape[:2]
     out = saturated(clarity(picture, 0.4), 0.66)
@@ -58,10 +60,12 @@ def cinematic(picture: Array, brief: Brief) -> Array:
     cool, warm = (1 - level) ** 1.3, level**1.2
     graded = [curve - 34 * cool + 30 * warm, curve + 8 * cool + 6 * warm, curve + 30 * cool - 44 * warm]
     table = np.stack([to_bytes(g).reshape(-1) for g in graded], axis=-1)[None, ...]
-    out = vignetted(bloom(cv2.LUT(out, table), 0.3), 0.5)
-    bar = round(height * 0.075)
-    out[:bar] = out[height - bar :] = (9, 10, 12)
-    return out
+    return vignetted(bloom(cv2.LUT(out, table), 0.3), 0.5)
+
+
+def bar_height(style: str | None, height: int) -> int:
+    """Return how many rows a black bar above and below the picture takes, even; 0 in most styles."""
+    return 2 * round(height * 0.0375) if style == "cinematic" else 0
 
 
 def digital_art(picture: Array, brief: Brief) -> Array:

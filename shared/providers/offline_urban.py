@@ -42,7 +42,7 @@ def city(brief: Brief, stage: Stage) -> Scene:
         t = i / max(1, n - 1)
         layers.append(_blocks(brief, stage, i, t, horizon, sun.u))
         if t < 1:
-            layers.append(_smog(brief, stage, horizon, 0.5 * (1 - t) + 0.1))
+            layers.append(_smog(brief, stage, horizon, 0.5 * (1 - t) + 0.1, 0.05 + 0.28 * t))
     if brief.says("bridge") or brief.chance("bridge", 0.25):
         layers.append(_bridge(brief, stage, horizon))
     street = mix(palette.land, palette.sky[0], 0.4)
@@ -138,12 +138,12 @@ def _windows(rng: np.random.Generator, sheet: Array, box: tuple[float, float, fl
     region[glass] = np.clip(colors[glass], 0, 255).astype(np.uint8)
 
 
-def _smog(brief: Brief, stage: Stage, horizon: float, strength: float) -> Sheet:
+def _smog(brief: Brief, stage: Stage, horizon: float, strength: float, depth: float) -> Sheet:
     width, height = soft_size(stage.width, stage.height, 256)
     y = (horizon - np.arange(height, dtype=np.float32)[:, None] / height) / 0.22
     opacity = np.clip(np.exp(-np.maximum(y, 0)) * strength, 0, 1) + np.zeros((height, width), np.float32)
     color = mix(brief.palette.haze, brief.palette.sky[2], 0.4)
-    return Sheet(resized(veil(color, opacity), stage.width, stage.height), 0.05)
+    return trimmed(resized(veil(color, opacity), stage.width, stage.height), depth)
 
 
 def _bridge(brief: Brief, stage: Stage, horizon: float) -> Sheet:

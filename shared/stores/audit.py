@@ -102,10 +102,10 @@ def _check_budgets(documents: DocumentStore, by_scope: dict[str, Counter[str]], 
     for start in range(0, len(paths), PAGE):
         some = paths[start : start + PAGE]
         for path, snapshot in zip(some, documents.get(some), strict=True):
-            _check_budget(path, snapshot, by_scope[path], found)
+            _check_budget(snapshot, by_scope[path], found)
 
 
-def _check_budget(path: str, snapshot: Snapshot | None, wanted: Counter[str], found: Audit) -> None:
+def _check_budget(snapshot: Snapshot | None, wanted: Counter[str], found: Audit) -> None:
     data = snapshot.data if snapshot else {}
     for part in ("held", "spent", "suspense"):
         if data.get(part, 0) != wanted[part]:

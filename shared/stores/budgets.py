@@ -95,7 +95,7 @@ class Budgets:
         self._limits = limits
         self._shards = shards
         self._soft_fraction = soft_fraction
-        self._random = random.Random()
+        self._random = random.Random()  # noqa: S311 - spreads load, guards nothing
         self._turns: dict[str, threading.Lock] = {}
 
     def choose(self, scopes: Sequence[Scope], now: datetime) -> tuple[str, ...]:

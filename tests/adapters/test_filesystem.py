@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import string
 import subprocess
 import sys
 from pathlib import Path
@@ -250,22 +249,19 @@ def test_the_media_type_is_told_from_content_and_then_from_the_name(
 
 # ---------------------------------------------------------------- listings
 
-part = st.text(st.sampled_from("ab.-0é~" + string.ascii_uppercase[:2]), min_size=1, max_size=3).filter(
-    lambda text: text not in {".", ".."}
-)
+part = st.text(st.sampled_from("ab.-0é"), min_size=1, max_size=3).filter(lambda text: text not in {".", ".."})
 object_names = st.lists(part, min_size=1, max_size=3).map("/".join)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     wanted=st.sets(object_names, max_size=12),
-    cut=st.integers(0, 6),
-    other=object_names,
+    prefix=object_names.map(lambda name: name[:2]),
     after=object_names,
     limit=st.integers(1, 6),
 )
 def test_a_listing_is_what_sorting_all_names_would_give(
-    tmp_path_factory: pytest.TempPathFactory, wanted: set[str], cut: int, other: str, after: str, limit: int
+    tmp_path_factory: pytest.TempPathFactory, wanted: set[str], prefix: str, after: str, limit: int
 ) -> None:
     blobs = FilesystemBlobStore(tmp_path_factory.mktemp("list"))
     stored = []
@@ -277,7 +273,6 @@ def test_a_listing_is_what_sorting_all_names_would_give(
             assert any(name.startswith(f"{above}/") for above in stored) or any(
                 below.startswith(f"{name}/") for below in stored
             )
-    prefix = other[:cut]
     if any(segment in {".", ".."} for segment in prefix.split("/")[:-1]):
         return
     expected = [name for name in sorted(stored, key=str.encode) if name.startswith(prefix) and name > after]

@@ -197,6 +197,7 @@ def test_two_stores_of_one_file_share_its_writer_and_see_each_other(tmp_path: Pa
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(add, stores * 2))
     assert stores[1].get(["jobs/a"])[0].data == {"n": 800}  # type: ignore[union-attr]
+    assert stores[0]._file._write_lock is stores[1]._file._write_lock
     for store in stores:
         store.close()
 
@@ -225,15 +226,6 @@ while True:
     print(n, flush=True)
 """
 
-OPEN_AND_CLOSE = """
-import sys
-from shared.adapters.sqlite import SqliteDocumentStore
-sys.stdin.readline()
-for n in range(40):
-    SqliteDocumentStore(f"{sys.argv[1]}/{n}.db", indexes={}).close()
-print("done")
-"""
-
 
 def test_several_processes_write_to_one_file(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
@@ -248,13 +240,18 @@ def test_several_processes_write_to_one_file(tmp_path: Path) -> None:
         process.communicate()
 
 
-def test_processes_open_and_close_the_same_new_files_without_error(tmp_path: Path) -> None:
-    processes = [run_python(OPEN_AND_CLOSE, tmp_path) for _ in range(3)]
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("start\n")
-        process.stdin.flush()
-    assert [process.communicate()[0] for process in processes] == ["done\n"] * 3
+def test_opening_waits_for_a_process_that_is_just_creating_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.db"
+    creator = sqlite3.connect(path, isolation_level=None)
+    creator.execute("BEGIN EXCLUSIVE")
+    monkeypatch.setattr(sqlite_file, "BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("time.sleep", lambda _: creator.execute("ROLLBACK"))
+    store = SqliteDocumentStore(str(path), indexes={})
+    store.commit([create("jobs/a", {})])
+    store.close()
+    creator.close()
 
 
 def test_a_killed_process_leaves_every_commit_it_saw_and_no_half_one(tmp_path: Path) -> None:

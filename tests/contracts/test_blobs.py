@@ -187,7 +187,7 @@ def test_a_listing_is_of_a_prefix_of_names_in_their_order(blobs: BlobStore) -> N
     assert listed(blobs, "gs://inbox/a.") == ["a.txt"]
     assert listed(blobs, "gs://inbox/a/b/c") == ["a/b/c"]
     assert listed(blobs, blobs.uri("inbox", "a/z")) == ["a/z"]
-    for nothing in ("gs://inbox/c", "gs://inbox/a/b/c/", "gs://inbox/a.txt/", "gs://outputs/b"):
+    for nothing in ("gs://inbox/c", "gs://inbox/bb", "gs://inbox/a/b/c/", "gs://inbox/a.txt/", "gs://outputs/b"):
         assert listed(blobs, nothing) == []
 
 
@@ -200,6 +200,7 @@ def test_pages_of_a_listing_hold_every_object_once(blobs: BlobStore) -> None:
         assert len(page) <= 5
         page = blobs.list("gs://inbox/", limit=5, after=page[-1].uri)
         paged = paged + page
+        assert len(paged) <= len(whole)
     assert paged == whole
     assert len(whole) == 12
 

@@ -476,6 +476,7 @@ def test_pages_hold_every_document_once_and_in_order(shelf: DocumentStore, query
     while page:
         page = shelf.query("items", **query, limit=2, after=page[-1])
         paged = paged + page
+        assert len(paged) <= len(whole)
     assert paged == whole
 
 

@@ -32,6 +32,7 @@ from tests.functions.samples import START, Gallery
 ROOT = Path(__file__).parents[2]
 EVIL = "<script>alert(1)</script>"
 SECRET = "the unpublished launch of Heron"
+QUOTED = {"ends_whole": SECRET, "schema": [SECRET], "length": 12}
 PAGES = ("/", "/budgets", "/breakers", "/health", "/api/jobs", "/api/budgets", "/api/breakers", "/api/health")
 
 
@@ -202,6 +203,9 @@ def test_a_query_that_means_nothing_is_answered_400(site: Site, query: str) -> N
 
 def test_no_list_and_no_json_for_operators_holds_a_prompt(site: Site, gallery: Gallery, valley: Job) -> None:
     text = samples.text_job(gallery, "memo", f"About {SECRET}.")
+    quoting = {name: {"measured": what, "wanted": "x", "passed": True} for name, what in QUOTED.items()}
+    piece = replace(text.attempts[0].pieces[0], checks=quoting)
+    text = replace(text, attempts=(replace(text.attempts[0], pieces=(piece,)),))
     site.keep(replace(text, prompt={"original": SECRET}, params={**text.params, "system": SECRET}), gallery)
     paths = [*PAGES, *(f"{p}/jobs/{i}" for p in ("", "/api") for i in (valley.job_id, text.job_id))]
     for path in paths:
@@ -408,7 +412,9 @@ def test_health_is_ok_while_the_stores_answer_and_503_when_one_does_not(site: Si
         assert json.loads(response.get_data())["checks"] == {"documents": "StoreUnavailable", "blobs": "ok"}
 
 
-def test_a_store_that_does_not_answer_is_503_and_a_bug_is_500_without_its_text(site: Site) -> None:
+def test_a_store_that_does_not_answer_is_503_and_a_bug_is_500_without_its_text(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     services = site.services
     broken = Services(services.settings, services.clock, Silent(), services.blobs, services.bus, services.metrics)
     response = Site(broken).send("/api/jobs")
@@ -417,7 +423,7 @@ def test_a_store_that_does_not_answer_is_503_and_a_bug_is_500_without_its_text(s
     def bug(_limit: int, _after: Snapshot | None = None) -> list[Snapshot]:
         raise RuntimeError(SECRET)
 
-    services.jobs.newest = bug  # type: ignore[method-assign]
+    monkeypatch.setattr(services.jobs, "newest", bug)
     for path in ("/", "/api/jobs"):
         response = site.send(path)
         assert response.status_code == 500

@@ -19,7 +19,7 @@ from PIL import Image
 from functions import _job_view as view
 from functions._charts import cost_by_model, stacked, time_per_stage
 from functions._embedding import Embedder, poster_frame, thumbnail
-from functions._pages import dollars, duration, size, style_source
+from functions._pages import dollars, duration, measured, size, style_source
 from functions._report import totals, write_report
 from shared.domain.job import Job, State
 from shared.domain.money import format_usd
@@ -192,7 +192,7 @@ def test_every_job_has_a_card_with_its_prompt_and_state(page: Page, gallery: Gal
     assert list(shown) == [job.request_id for job in gallery.jobs]
     for job in gallery.jobs:
         assert str(job.state) in shown[job.request_id or ""]
-        assert (job.prompt.get("original") or "no readable prompt") in shown[job.request_id or ""]
+        assert (job.prompt.get("original") or "the request was not kept") in shown[job.request_id or ""]
 
 
 def test_pictures_are_embedded_as_jpegs_that_open(page: Page) -> None:
@@ -400,6 +400,13 @@ def test_clocks_that_disagree_never_make_a_negative_time() -> None:
     assert sum(lengths) == pytest.approx(7.1, abs=0.001)
 
 
+def test_what_happens_after_the_end_is_no_part_of_a_jobs_time() -> None:
+    made = samples.video_job(Gallery())
+    late = samples.steps(made.created_at, [("record_cost", 900.0, State.SUCCEEDED, 90.0)])
+    lengths = [span.length_s for span in view.spans(replace(made, timeline=(*made.timeline, *late)))]
+    assert sum(lengths) == pytest.approx(7.1, abs=0.001)
+
+
 def test_a_chart_tells_its_values_to_those_who_cannot_see_it(page: Page) -> None:
     assert "offline-video-cinema: $0.60 (2 attempts); offline-image-fine: $0.24 (5 attempts)" in page.text
     charts = [tag for tag in page.all("svg") if tag.get("role") == "img"]
@@ -437,6 +444,11 @@ def test_money_is_written_with_cents_at_least(micro_usd: int, text: str) -> None
 )
 def test_durations_are_written_in_the_units_that_matter(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, "none"), ([], "none"), (["a", "b"], "a, b"), (0, "0"), ("x", "x")])
+def test_measurements_are_written_for_people(value: object, text: str) -> None:
+    assert measured(value) == text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,202 @@
+"""`kill -9` of `run` at every point, then `run` again: everything ends as it should and nothing is bought twice."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from shared import bootstrap
+from shared.domain.job import Job
+from shared.ports import Json
+from shared.settings import Settings
+from shared.stores.audit import Audit, audit
+from shared.stores.jobs import load
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {"ATELIER_OFFLINE_RENDER_S": "0.05", "ATELIER_TICK_S": "0.05", "ATELIER_WORKERS": "2"}
+PROMPT_S = 8.0  # a second run waits for no lease, no back-off and no stale time; a busy machine is allowed for
+NOTE = {"kind": "text", "prompt": "A short note about the tides at the old harbour", "task": "fast"}
+BOAT = {"kind": "image", "prompt": "A paper boat on a quiet pond", "size": "512"}
+CLIP = {"kind": "video", "prompt": "A paper boat drifting on a pond", "duration_s": 1, "audio": True}
+FORGOTTEN = {**BOAT, "model": "offline-image-draft", "fallback": False}  # this model's calls cannot be looked up
+SCENARIOS: dict[str, list[Json]] = {
+    "text": [{**NOTE, "request_id": "note"}, {**NOTE, "request_id": "the same note"}],
+    "image": [{**BOAT, "request_id": "boat"}],
+    "forgotten": [{**FORGOTTEN, "request_id": "forgotten"}],
+    "video": [{**CLIP, "request_id": "clip"}],
+}
+EVERYTHING = [request for requests in SCENARIOS.values() for request in requests]
+CHUNKS = 2
+RANDOM_KILLS = 50
+RANDOM_CHUNKS = 5
+
+
+class Server:
+    """The process that forks a run for every order."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.pipeline.crash_child"],
+            cwd=ROOT,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def close(self) -> None:
+        """End it and whatever it still runs."""
+        self._process.communicate(timeout=60)
+
+    def start(self, order: Json) -> int:
+        """Fork a run; return its process id."""
+        return int(self._ask({"do": "start", **order})["pid"])
+
+    def wait(self, pid: int) -> int:
+        """Return the exit code of a run, negative for a signal."""
+        return int(self._ask({"do": "wait", "pid": pid})["status"])
+
+    def _ask(self, order: Json) -> Json:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        answer: Json = json.loads(self._process.stdout.readline())
+        return answer
+
+
+@dataclass
+class Home:
+    """The folder of one local system, with the requests that are run in it."""
+
+    server: Server
+    folder: Path
+    requests: list[Json]
+    settings: dict[str, str] = field(default_factory=dict)
+    runs: int = 0
+
+    @property
+    def out(self) -> Path:
+        return self.folder / f"out{self.runs}"
+
+    def start(self, **order: object) -> int:
+        """Start a run that gets its signal *at* a point, if any; return its process id."""
+        self.runs += 1
+        self.out.mkdir(parents=True)
+        file = self.folder / "requests.jsonl"
+        file.write_text("".join(json.dumps(request) + "\n" for request in self.requests))
+        environment = {**ENVIRONMENT, **self.settings, "ATELIER_HOME": str(self.folder / "home")}
+        return self.server.start({"file": str(file), "out": str(self.out), "environment": environment, **order})
+
+    def run(self, **order: object) -> int:
+        """Run to the end, or to the signal; return the exit code."""
+        return self.server.wait(self.start(**order))
+
+    def points(self) -> list[str]:
+        """The points that the latest run passed."""
+        return (self.out / "points").read_text().splitlines()
+
+    def results(self) -> dict[str, Json]:
+        """What the latest run printed, by request."""
+        return {r["request_id"]: r for r in json.loads((self.out / "stdout").read_text())["jobs"]}
+
+    def calls(self) -> Counter[str]:
+        """How often the provider accepted which call."""
+        record = self.folder / "home" / "offline_calls.jsonl"
+        lines = record.read_text().splitlines() if record.exists() else []
+        return Counter(json.loads(line)["call_id"] for line in lines)
+
+    def books(self) -> tuple[Audit, dict[str, Job]]:
+        """The audit and every job, read from the state that the runs left."""
+        services = bootstrap.build(Settings(home=str(self.folder / "home")))
+        with closing(services.documents), closing(services.bus):  # type: ignore[type-var]
+            jobs = [load(snapshot).job for snapshot in services.jobs.newest(500)]
+            return audit(services.documents, services.jobs, services.ledger, services.clock.now()), {
+                job.job_id: job for job in jobs
+            }
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+@functools.cache
+def reference(server: Server, scenario: str) -> tuple[dict[str, Json], int, float]:
+    """Results, number of points and seconds of a run that nothing disturbs."""
+    requests = EVERYTHING if scenario == "everything" else SCENARIOS[scenario]
+    with tempfile.TemporaryDirectory() as folder:
+        home = Home(server, Path(folder), requests)
+        started = time.monotonic()
+        assert home.run() == 0
+        return home.results(), len(home.points()), time.monotonic() - started
+
+
+def assert_recovered(home: Home, expected: dict[str, Json]) -> None:
+    """Run again; every job has ended as without the crash, and every call that was bought is accounted for."""
+    started = time.monotonic()
+    code = home.run()
+    took_s = time.monotonic() - started
+    assert code in (0, 1), (code, (home.out / "stderr").read_text())
+    found, jobs = home.books()
+    assert found.problems == []
+    assert found.held == 0
+    results = home.results()
+    assert results.keys() == expected.keys()
+    in_doubt = {open_item["job_id"] for open_item in found.unsettled if open_item["why"] == "suspense"}
+    for request_id, result in results.items():
+        if result["job_id"] not in in_doubt:
+            assert _ending(result) == _ending(expected[request_id])
+    for key, accepted in home.calls().items():
+        assert accepted == 1, key
+        job_id, _, number = key.rpartition("-")
+        assert jobs[job_id].attempt(int(number)).booked or job_id in in_doubt, key
+    assert in_doubt <= {r["job_id"] for name, r in results.items() if name == "forgotten"}
+    assert took_s < PROMPT_S, took_s
+
+
+def _ending(result: Json) -> Json:
+    pieces = [{k: piece[k] for k in ("sha256", "grade", "size_bytes")} for piece in result["outputs"]]
+    told = ("type", "grade", "cost_usd", "model", "fallback_used", "attempts", "errors")
+    return {**{key: result[key] for key in told}, "outputs": pieces}
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_run_killed_at_any_point_is_finished_by_the_next(server, tmp_path, scenario, chunk):
+    expected, points, _ = reference(server, scenario)
+    killed = 0
+    for point in range(1 + chunk, points + 1, CHUNKS):
+        home = Home(server, tmp_path / str(point), SCENARIOS[scenario])
+        killed += home.run(at=point) == -signal.SIGKILL
+        assert_recovered(home, expected)
+    assert killed > 0.8 * points / CHUNKS  # which worker takes what may change the count a little
+
+
+@pytest.mark.parametrize("chunk", range(RANDOM_CHUNKS))
+def test_a_run_killed_at_any_time_is_finished_by_the_next(server, tmp_path, chunk):
+    expected, _, length_s = reference(server, "everything")
+    draw = random.Random(chunk)
+    for n in range(RANDOM_KILLS // RANDOM_CHUNKS):
+        home = Home(server, tmp_path / str(n), EVERYTHING)
+        pid = home.start()
+        time.sleep(draw.uniform(0, length_s))
+        os.kill(pid, signal.SIGKILL)
+        home.server.wait(pid)
+        assert_recovered(home, expected)
