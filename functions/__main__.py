@@ -16,6 +16,7 @@ from shared.errors import PipelineError
 from shared.settings import Settings
 
 WRONG_USAGE = 2
+LARGEST_PORT = 65_535
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,10 +81,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65_535:
-        raise argparse.ArgumentTypeError("a port is 0 to 65535")
-    return port
+    if not (text.isdecimal() and int(text) <= LARGEST_PORT):
+        raise argparse.ArgumentTypeError(f"a port is 0 to {LARGEST_PORT}")
+    return int(text)
 
 
 def _usd(text: str) -> int:

@@ -18,6 +18,13 @@ def open_services(settings: Settings) -> Services:
     return bootstrap.build(settings)
 
 
+def demand_usable(services: Services) -> None:
+    """Raise SettingsError or CatalogueError now for what would otherwise only show while a job is under way."""
+    _ = services.catalogue, services.safety_rules
+    for name in services.settings.providers:
+        services.provider(name)
+
+
 def show(options: argparse.Namespace, document: Any, text: str) -> None:
     """Print *document* with `--json`, else *text*."""
     print(json.dumps(document, indent=2, ensure_ascii=False, default=str) if options.json else text)

@@ -16,7 +16,7 @@ from shared.adapters import wiring
 from shared.adapters.local_bus import Delivery, LocalBus
 from shared.adapters.local_process import owner_is_alive
 from shared.bootstrap import Services
-from shared.domain.job import AttemptState, State
+from shared.domain.job import AttemptState, Job, State
 from shared.errors import Retryable, SettingsError, StoreConflict
 from shared.log import log
 from shared.ports import Json, Message
@@ -42,14 +42,17 @@ class LocalSystem:
         self._subscriptions.append(wiring.RESULTS)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._next_tick = services.clock.now()
+        self._next_tick = self._took_over_at = services.clock.now()
         self._tick_lock = threading.Lock()
 
     def recover(self) -> None:
         """Take over from processes of this machine that died: their messages and their paid calls at once."""
+        self._took_over_at = self.services.clock.now()
         self.bus.recover()
-        for loaded in self.services.jobs.in_state(State.GENERATING, 1000):
+        for loaded in self.services.jobs.every_in_state(State.GENERATING):
             self._free_lease(loaded)
+        for loaded in self.services.jobs.every_in_state(State.WAITING):
+            self._poll_soon(loaded)
 
     def start(self) -> None:
         """Start the workers."""
@@ -118,8 +121,7 @@ class LocalSystem:
                 if self._on_result is not None:
                     self._on_result(delivery.payload)
                 return True
-            event = Event(delivery.payload, delivery.message_id, delivery.attributes, attempt=delivery.attempt)
-            _runtime.deliver(self._function(delivery.subscription), event, self.services)
+            _runtime.deliver(self._function(delivery.subscription), self._event(delivery), self.services)
         except Retryable as error:
             self.bus.nack(delivery, error.retry_after_s, error=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - a bug was logged already; the bus gives the event up in the end
@@ -127,6 +129,11 @@ class LocalSystem:
         else:
             return True
         return False
+
+    def _event(self, delivery: Delivery) -> Event:
+        """The event of a delivery; one from before the takeover may have been handled by a process that then died."""
+        attempt = delivery.attempt + (delivery.published_at < self._took_over_at)
+        return Event(delivery.payload, delivery.message_id, delivery.attributes, attempt=attempt)
 
     def _function(self, name: str) -> Handle:
         if name not in self._handles:
@@ -139,10 +146,18 @@ class LocalSystem:
             return
         now = self.services.clock.now()
         freed = replace(loaded.job.with_attempt(replace(attempt, lease_until=now)), due_at=now)
+        self._commit_unless_moved(loaded, freed)
+
+    def _poll_soon(self, loaded: Loaded) -> None:
+        """Let the next tick ask after an operation: the event of the last one may have died before it was published."""
+        self._commit_unless_moved(loaded, replace(loaded.job, due_at=self.services.clock.now()))
+
+    def _commit_unless_moved(self, loaded: Loaded, after: Job) -> None:
+        """Commit; a job that a live process moves meanwhile needs nothing from this one."""
         try:
-            self.services.jobs.commit(loaded, freed)
+            self.services.jobs.commit(loaded, after)
         except StoreConflict:
-            log.info("lease.kept", extra={"job_id": loaded.job.job_id})
+            log.info("job.kept", extra={"job_id": loaded.job.job_id})
 
 
 def submit(messages: Sequence[Message], services: Services, batch: int = 200) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from functions._console import demand_usable
 from functions._local import LocalSystem, submit
 from functions._progress import Progress
 from functions._report import write_report
@@ -18,6 +19,7 @@ from shared.bootstrap import Services
 from shared.domain.job import Job, State
 from shared.domain.money import format_usd
 from shared.domain.result import result_of
+from shared.errors import SettingsError
 from shared.ports import Json
 from shared.settings import Settings
 
@@ -30,20 +32,17 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     """Carry every request in the given files to its end; 0 when all of them succeeded."""
     entries = read_entries(options.paths, settings.max_manifest_bytes)
     home = bootstrap.home_path(settings)
+    report = Path(options.report) if options.report else home / "report.html"
+    if report.is_dir():
+        raise SettingsError(f"the report cannot be written: {report} is a folder")
     with (home / "log.jsonl").open("a", encoding="utf-8", buffering=1) as stream:
         log.configure(settings.log_level, stream)
         services = bootstrap.build(settings)
+        demand_usable(services)
         good, bad = [e for e in entries if e.error is None], [e for e in entries if e.error is not None]
         before = sum(job is not None and job.is_finished for job in _jobs_of(good, services))
         jobs = _carry_out(good, services, quiet=options.json)
-        report = Path(options.report) if options.report else home / "report.html"
-        write_report(
-            report,
-            jobs,
-            generated_at=services.clock.now(),
-            title="Atelier run",
-            read_piece=lambda uri: services.blobs.read(uri, LARGEST_READ),
-        )
+        _write_report(report, jobs, services)
     if options.json:
         print(json.dumps(_as_json(jobs, bad), indent=2, ensure_ascii=False))
     else:
@@ -95,6 +94,19 @@ def _jobs_of(entries: Sequence[Entry], services: Services) -> list[Job | None]:
             refused = [loaded.job for loaded in services.jobs.get_many(entry.conflict_ids) if loaded]
             jobs[n] = refused[0] if refused else None
     return jobs
+
+
+def _write_report(path: Path, jobs: Sequence[Job], services: Services) -> None:
+    try:
+        write_report(
+            path,
+            jobs,
+            generated_at=services.clock.now(),
+            title="Atelier run",
+            read_piece=lambda uri: services.blobs.read(uri, LARGEST_READ),
+        )
+    except OSError as error:
+        raise SettingsError(f"the jobs are done, but {path} cannot be written: {error.strerror}") from None
 
 
 def _as_json(jobs: Sequence[Job], bad: Sequence[Entry]) -> Json:

@@ -55,14 +55,19 @@ class Reference:
 def serve(handle: Handle, request: Request) -> ResponseReturnValue:
     """Answer one HTTP delivery: 204 is an ack; 400 a body that is no event; 503 and 500 are nacks."""
     if request.method != "POST":
-        return _problem(405, "send events by POST")
+        return _problem(405, "send events by POST", {"Allow": "POST"})
+    try:
+        services = bootstrap.services()  # first of all: until they are built, the log has no form and no level
+    except Exception as error:  # noqa: BLE001 - most likely a setting; the text helps whoever deployed it
+        log.critical("services.failed: %s: %s", type(error).__name__, error)
+        return _problem(500, f"the services could not be built: {type(error).__name__}")
     try:
         event = decode_http(dict(request.headers), request.get_data())
     except InvalidEvent as error:
         log.error("event.unreadable", extra={"reason": str(error)})
         return _problem(400, str(error))
     try:
-        deliver(handle, event, bootstrap.services())
+        deliver(handle, event, services)
     except Retryable as error:
         return _problem(503, str(error), {"Retry-After": str(max(1, round(error.retry_after_s)))})
     except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a nack

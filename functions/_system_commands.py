@@ -114,8 +114,10 @@ def budget(options: argparse.Namespace, settings: Settings) -> int:
         [*(str(r[k]) for k in ("scope", "limit", "spent", "held", "suspense", "free")), f"{r['used_share']:.1%}"]
         for r in rows
     ]
-    empty = f"nothing held or spent on {day_of(now)}"
-    show(options, {"day": day_of(now), "budgets": rows}, table(heads, lines) if rows else empty)
+    told = table(heads, lines) if rows else f"nothing held or spent on {day_of(now)}"
+    if options.limit is not None:
+        told = f"{_scope(options.scope)}: {format_usd(options.limit)} USD per day from now on\n\n{told}"
+    show(options, {"day": day_of(now), "budgets": rows}, told)
     return 0
 
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import socket
+import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from functions._console import demand_usable
 from functions._local import LocalSystem
 from shared import bootstrap, log
 from shared.bootstrap import Services
@@ -15,6 +21,10 @@ from shared.log import log as logger
 from shared.ports import BlobInfo, Message
 from shared.settings import Settings
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from werkzeug.serving import BaseWSGIServer
+
 LOOK_EVERY_S = 1.0
 PAGE = 1000
 
@@ -22,35 +32,56 @@ PAGE = 1000
 def up(options: argparse.Namespace, settings: Settings) -> int:
     """Serve until Ctrl-C."""
     from functions_framework import create_app
-    from werkzeug.serving import make_server
 
     home = bootstrap.home_path(settings)
     with (home / "log.jsonl").open("a", encoding="utf-8", buffering=1) as stream:
         log.configure(settings.log_level, stream)
         services = bootstrap.services()
+        demand_usable(services)
         log.configure(settings.log_level, stream)
         app = create_app("ops", str(Path(__file__).with_name("ops.py")))  # type: ignore[no-untyped-call]
-        try:
-            server = make_server("127.0.0.1", options.port, app, threaded=True)
-        except OSError as error:
-            raise SettingsError(f"port {options.port} on localhost cannot be used: {error.strerror}") from None
+        server = _server(_local_only(app), options.port)
         system, inbox = LocalSystem(services), Inbox(services, home / "inbox_seen.json")
         system.recover()
         system.start()
         stop = threading.Event()
         watcher = threading.Thread(target=inbox.watch, args=(stop,), daemon=True)
         watcher.start()
-        _say(options, server.server_port, home)
+        _say(options, server.port, home)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            print("stopping")
+            print("stopping", file=sys.stderr)
         finally:
             stop.set()
             watcher.join()
             system.stop()
             server.server_close()
     return 0
+
+
+def _server(app: WSGIApplication, port: int) -> BaseWSGIServer:
+    """Listen on localhost; a port in use is an error of ours, where the server's own way out is to exit."""
+    from werkzeug.serving import make_server
+
+    try:
+        listener = socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise SettingsError(f"port {port} on localhost cannot be used: {os.strerror(error.errno or 0)}") from None
+    with listener:
+        return make_server("127.0.0.1", port, app, threaded=True, fd=listener.fileno())
+
+
+def _local_only(app: WSGIApplication) -> WSGIApplication:
+    """Refuse other host names, by which a page on the web could make a browser read ours (DNS rebinding)."""
+
+    def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ.get("HTTP_HOST", "").rsplit(":", 1)[0] in {"127.0.0.1", "localhost"}:
+            return app(environ, start_response)
+        start_response("421 Misdirected Request", [("Content-Type", "text/plain")])
+        return [b"this page is for localhost only\n"]
+
+    return guarded
 
 
 def _say(options: argparse.Namespace, port: int, home: Path) -> None:

@@ -45,6 +45,8 @@ def fall_back(job: Job, ref: Reference, services: Services) -> Step | None:
     if _is_overdue(job, moment):
         return _give_up(job, GiveUp("deadline_exceeded", ENDINGS["deadline_exceeded"][1]), moment)
     settings = services.settings
+    if reason == moves.NEVER_MADE and len(job.attempts) < settings.max_attempts:
+        return _try(job, Try(job.choice, job.candidates[job.choice].price_micro_usd), moment, services)
     policy = Policy(settings.max_attempts, settings.fallback_when_blocked)
     move = next_move(job, reason, policy, moment.now, _money_left(job, services))
     match move:

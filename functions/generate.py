@@ -32,6 +32,11 @@ from shared.stores.outputs import keep, kept
 
 Outcome = Done | Pending | ProviderFault
 
+
+class NeverMade(Unavailable):
+    """The owner died before its call, and the vendor is sure of that: nothing is known against the model."""
+
+
 LEASE_GRACE_S = 30.0  # the tick leaves a leased job alone until then
 MARGIN_S = 30.0  # a call must be over this long before its lease lapses
 COOL_DOWN_S = 10.0  # after a 429 that names no time
@@ -101,8 +106,12 @@ def _continue(loaded: Loaded, attempt: Attempt, services: Services) -> None:
     log.warning("attempt.orphaned", extra={"attempt": attempt.number, "model": attempt.model})
     call = _call(loaded.job, attempt, services)
     lost = Ambiguous("the process that made the call died before its outcome was stored")
-    outcome = kept(call, int(loaded.job.params.get("count", 1)), services.blobs)
-    _conclude(loaded, attempt, outcome or _find(call, attempt, lost, services), moment, services)
+    outcome = _find(call, attempt, lost, services)
+    if not isinstance(outcome, Done | Pending):
+        outcome = kept(call, int(loaded.job.params.get("count", 1)), services.blobs) or outcome
+    if isinstance(outcome, Unavailable):
+        outcome = NeverMade(str(outcome))
+    _conclude(loaded, attempt, outcome, moment, services)
 
 
 def _poll(loaded: Loaded, attempt: Attempt, moment: Moment, services: Services) -> None:
@@ -147,8 +156,10 @@ def _conclude(loaded: Loaded, attempt: Attempt, outcome: Outcome, moment: Moment
 
     def decide(job: Job) -> Step | None:
         stored = job.attempt(attempt.number)
-        if stored.booked or stored.state in (AttemptState.DELIVERED, AttemptState.FAILED):
+        if stored.booked or stored.state is AttemptState.DELIVERED:
             return None  # another owner has settled this attempt
+        if stored.state is AttemptState.FAILED and not isinstance(outcome, Done | Pending):
+            return None  # likewise; but what the vendor accepted after all has to be paid for
         mine = replace(attempt, suspense_micro_usd=stored.suspense_micro_usd, suspense_until=stored.suspense_until)
         return Step(_after(job, mine, outcome, replace(moment, now=services.clock.now())))
 
@@ -193,6 +204,8 @@ def _after(job: Job, attempt: Attempt, outcome: Outcome, moment: Moment) -> Job:
         case Pending():
             attempt = replace(attempt, handle=outcome.handle, progress=outcome.progress)
             return moves.running(job, attempt, moment, outcome.poll_after_s)
+        case NeverMade():
+            return moves.failed(job, replace(attempt, error=_error(outcome)), moment, moves.NEVER_MADE)
         case Ambiguous():
             return moves.doubted(job, replace(attempt, error=_error(outcome)), moment)
     cost = outcome.cost_micro_usd

@@ -32,16 +32,22 @@ def handle(event: Event, services: Services) -> None:
     services.metrics.record("dead_letters", 1, {"topic": source})
     payload = event.payload if isinstance(event.payload, dict) else {}
     job_id = payload.get("job_id")
-    message = f"given up after {count} deliveries at {source}"
+    message = f"given up after {count} deliveries at {source}{_why(event)}"
     if isinstance(job_id, str) and job_id and "/" not in job_id:
-        _runtime.amend(services.jobs.get(job_id), services, lambda job: _failed(job, message, services))
+        seq = payload.get("seq")
+        _runtime.amend(services.jobs.get(job_id), services, lambda job: _failed(job, seq, message, services))
     else:
         _fail_request(event, message, services)
 
 
-def _failed(job: Job, message: str, services: Services) -> Step | None:
-    if job.is_finished:
-        return None
+def _why(event: Event) -> str:
+    error = event.attributes.get("error")
+    return f": {error}" if error else ""
+
+
+def _failed(job: Job, seq: object, message: str, services: Services) -> Step | None:
+    if job.is_finished or (isinstance(seq, int) and seq < job.seq):
+        return None  # the job has moved on without this copy
     error = {"field": "", "code": CODE, "message": message}
     return Step(moves.ended(job, State.FAILED, _runtime.moment(services, "on_dead_letter"), [error], note=message))
 

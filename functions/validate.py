@@ -36,7 +36,7 @@ from shared.ports import Write
 from shared.stores.cache import CacheEntry
 
 TRIES = 20
-FOLLOW_S = 30.0  # how often the tick looks whether a follower still has somebody to wait for
+FOLLOW_S = 10.0  # how often the tick looks whether a follower still has somebody to wait for
 
 
 def handle(event: Event, services: Services) -> None:
@@ -245,6 +245,7 @@ def _taken(event: Event, envelope: Envelope, known: Job, digest: str, services: 
     """The id is taken: by this very request, which is a duplicate, or by another one, which is a conflict."""
     if known.request_hash == digest:
         _runtime.republish(event, 0, known, services)
+        _look_again(known, services)
         return
     message = "this request_id was used before with other content; the first one stands"
     errors = [FieldError("request_id", "idempotency_conflict", message)]

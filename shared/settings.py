@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -74,13 +75,13 @@ class Settings:
     lease_s: int = setting(
         330, "A paid call's lease; longer than the generate function may run.", unit="s", minimum=1, maximum=3600
     )
-    stale_s: float = setting(120.0, "An active job that has not moved for this long gets its event again.", unit="s")
+    stale_s: float = setting(120.0, "An active job that has not moved for this long gets its event again.", unit="s", minimum=1)
     operation_timeout_s: int = setting(1200, "After this a running operation counts as lost.", unit="s", minimum=1)
     suspense_s: int = setting(
         86_400, "After this, money in doubt is booked as spent (basis `unconfirmed`).", unit="s", minimum=1
     )
     cache_s: int = setting(604_800, "How long an answer may be given again.", unit="s", minimum=0)
-    tick_s: float = setting(1.0, "How often the local system ticks; the cloud's Scheduler: every minute.", unit="s")
+    tick_s: float = setting(1.0, "How often the local system ticks; the cloud's Scheduler: every minute.", unit="s", minimum=0.05)
     tick_page: int = setting(200, "Jobs one tick event looks at before it hands on.", minimum=1, maximum=1000)
     workers: int = setting(4, "Threads of the local system.", minimum=1, maximum=64)
     max_event_bytes: int = setting(524_288, "A larger event is refused.", unit="bytes", minimum=1024)
@@ -153,6 +154,8 @@ def _check_range(name: str, value: Any, field: dataclasses.Field[Any]) -> None:
     low, high, choices = (field.metadata[k] for k in ("minimum", "maximum", "choices"))
     if choices and value not in choices:
         raise SettingsError(f"{name}={value!r} is not one of {', '.join(choices)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SettingsError(f"{name}={value!r} is not a number")
     if (low is not None and value < low) or (high is not None and value > high):
         raise SettingsError(f"{name}={value!r} is not within {low} to {'any' if high is None else high}")
 

@@ -102,7 +102,7 @@ def _check_name(name: str, what: str) -> None:
 
 
 def _check_fields(fields: Mapping[Any, Any], depth: int) -> None:
-    if depth > MAX_DEPTH:
+    if depth >= MAX_DEPTH:
         raise InvalidDocument(f"nested deeper than {MAX_DEPTH} levels")
     for name, value in fields.items():
         if not isinstance(name, str):
@@ -119,7 +119,7 @@ def _check_int(value: int, name: str, _depth: int) -> None:
 
 
 def _check_array(values: Sequence[Any], name: str, depth: int) -> None:
-    if depth > MAX_DEPTH:
+    if depth >= MAX_DEPTH:
         raise InvalidDocument(f"{name!r} is nested deeper than {MAX_DEPTH} levels")
     for value in values:
         if isinstance(value, list | tuple):

@@ -55,7 +55,7 @@ class FilesystemBlobStore:
         _check(bucket, name)
         return bucket, name
 
-    def create(self, uri: str, data: bytes | Iterable[bytes], media_type: str) -> BlobInfo:  # noqa: ARG002 - see `stat`
+    def create(self, uri: str, data: bytes | Iterable[bytes], media_type: str) -> BlobInfo:
         """Store a new object. Raises BlobExists, InvalidBlobName."""
         path = self._path(uri)
         with _translated(uri), self._written(data) as temporary:
@@ -67,7 +67,7 @@ class FilesystemBlobStore:
                 raise BlobExists(f"{uri} exists") from None
             return info
 
-    def replace(self, uri: str, data: bytes, media_type: str, generation: str | None) -> BlobInfo:  # noqa: ARG002
+    def replace(self, uri: str, data: bytes, media_type: str, generation: str | None) -> BlobInfo:
         """Store over *generation*, or over whatever is there. Raises BlobExists, InvalidBlobName."""
         path = self._path(uri)
         with _translated(uri), self._written(data) as temporary, self._locked():
@@ -200,7 +200,7 @@ def _names_in(folder: str, above: str, prefix: str, last: str) -> Iterator[str]:
         if not key.endswith("/"):
             if key.startswith(prefix) and key > last:
                 yield key
-        elif (key.startswith(prefix) or prefix.startswith(key)) and (key > last or last.startswith(key)):
+        elif key.startswith(prefix) and (key > last or last.startswith(key)):
             yield from _names_in(f"{folder}/{key[len(above) : -1]}", key, prefix, last)
 
 

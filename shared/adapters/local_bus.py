@@ -228,18 +228,19 @@ class LocalBus:
     def _bury(
         self, connection: sqlite3.Connection, row: bus_table.Row, token: str, deliveries: int, error: str
     ) -> None:
-        """Move a message to the dead-letter topic of its subscription."""
+        """Move a message to the dead-letter topic of its subscription, with the attributes that Pub/Sub adds.
+
+        Source: cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts. `error` is our own.
+        """
         topic = self._subscription(row.subscription).dead_letter_topic
-        letter = {
-            "subscription": row.subscription,
-            "deliveries": deliveries,
-            "error": error,
-            "topic": row.topic,
-            "payload": json.loads(row.payload),
-            "message_id": row.message_id,
+        attributes = {
+            **json.loads(row.attributes),
+            "CloudPubSubDeadLetterSourceSubscription": row.subscription,
+            "CloudPubSubDeadLetterSourceDeliveryCount": str(deliveries),
+            "error": error[:200],
         }
-        message = Message(str(topic), letter, json.loads(row.attributes))
-        self._fan_out(connection, message, json.dumps(letter, ensure_ascii=False), self._now())
+        message = Message(str(topic), json.loads(row.payload), attributes)
+        self._fan_out(connection, message, row.payload, self._now())
         bus_table.delete(connection, [(row.id, token)])
 
     def _lose(self, connection: sqlite3.Connection, row_id: int, token: str) -> bool:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared.domain.job import OPEN_ATTEMPT, Attempt, AttemptState, Job, State, entry, moved
+from shared.domain.job import OPEN_ATTEMPT, TRANSITIONS, Attempt, AttemptState, Job, State, entry, moved
 
 Json = dict[str, Any]
 
+NEVER_MADE = "never_made"  # reason of a fallback: the call was not made, so the same candidate is as good as before
 POLL_LATE_S = 60.0  # how often a finished job's operation is still asked after
 
 
@@ -46,8 +47,11 @@ def leased(job: Job, attempt: Attempt, due_at: datetime) -> Job:
 def running(job: Job, attempt: Attempt, moment: Moment, poll_after_s: float) -> Job:
     """The vendor accepted, or still works: wait and ask again."""
     note = f"operation runs, poll {attempt.polls}" if attempt.polls else "operation accepted"
+    attempt = replace(attempt, state=AttemptState.RUNNING, accepted=True)
+    if _is_late(job, attempt, State.WAITING):
+        return _noted(job.with_attempt(attempt), moment, f"attempt {attempt.number} was accepted late; asked after")
     return moved(
-        job.with_attempt(replace(attempt, state=AttemptState.RUNNING, accepted=True)),
+        job.with_attempt(attempt),
         State.WAITING,
         moment.now,
         stage=moment.stage,
@@ -64,7 +68,7 @@ def delivered(job: Job, attempt: Attempt, moment: Moment) -> Job:
     An attempt that the job no longer waits for is booked at once, and the job stays where it is.
     """
     attempt = replace(attempt, state=AttemptState.DELIVERED, accepted=True, ended_at=moment.now)
-    if not job.is_finished and attempt.number != len(job.attempts):
+    if _is_late(job, attempt, State.CHECKING):
         return _noted(_booked(job, attempt), moment, f"attempt {attempt.number} delivered late; kept and booked")
     return moved(
         job.with_attempt(attempt),
@@ -79,12 +83,15 @@ def delivered(job: Job, attempt: Attempt, moment: Moment) -> Job:
     )
 
 
-def failed(job: Job, attempt: Attempt, moment: Moment) -> Job:
-    """*attempt* ended without pieces, and its cost is known: book it if it was accepted, and fall back."""
+def failed(job: Job, attempt: Attempt, moment: Moment, reason: str | None = None) -> Job:
+    """*attempt* ended without pieces, and its cost is known: book it if it was accepted, and fall back.
+
+    *reason* is told to the fallback in place of the error's code.
+    """
     attempt = replace(attempt, state=AttemptState.FAILED, ended_at=moment.now)
     accepted = attempt.accepted or attempt.cost_micro_usd > 0
     job = _booked(job, attempt) if accepted else job.with_attempt(replace(attempt, suspense_micro_usd=0))
-    return _fallen_back(job, attempt, moment, (attempt.error or {}).get("code", "failed"))
+    return _fallen_back(job, attempt, moment, reason or (attempt.error or {}).get("code", "failed"))
 
 
 def doubted(job: Job, attempt: Attempt, moment: Moment) -> Job:
@@ -221,6 +228,11 @@ def presumed(job: Job, moment: Moment) -> Job:
             )
             job = _booked(job, unknown)
     return replace(_noted(job, moment, "money in doubt booked as spent"), due_at=_afterwards(job, moment))
+
+
+def _is_late(job: Job, attempt: Attempt, wanted: State) -> bool:
+    """Whether an unfinished job has given *attempt* up, so that its news no longer leads to *wanted*."""
+    return not job.is_finished and (attempt.number != len(job.attempts) or wanted not in TRANSITIONS[job.state])
 
 
 def _booked(job: Job, attempt: Attempt) -> Job:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from shared.providers.offline_brief import Brief
-from shared.providers.offline_objects import ball
 from shared.providers.offline_paint import (
     Array,
     Rgb,
@@ -29,6 +28,7 @@ from shared.providers.offline_paint import (
     to_bytes,
 )
 from shared.providers.offline_scene import Layer, Scene, Sheet, Stage, backdrop, trimmed
+from shared.providers.offline_shading import ball
 
 
 def abstract(brief: Brief, stage: Stage) -> Scene:
@@ -44,9 +44,23 @@ def abstract(brief: Brief, stage: Stage) -> Scene:
 def _ramp(brief: Brief, n: int) -> list[Rgb]:
     """Return *n* colours from far to near."""
     palette = brief.palette
-    stops = [palette.sky[2], palette.spice, palette.accent, mix(palette.accent, palette.sky[0], 0.5), palette.sky[0], palette.land]
+    stops = [
+        palette.sky[2],
+        palette.spice,
+        palette.accent,
+        mix(palette.accent, palette.sky[0], 0.5),
+        palette.sky[0],
+        palette.land,
+    ]
     if brief.chance("ramp", 0.4):
-        stops = [palette.paper, palette.haze, palette.sky[1], palette.leaf, mix(palette.leaf, palette.land, 0.5), palette.land]
+        stops = [
+            palette.paper,
+            palette.haze,
+            palette.sky[1],
+            palette.leaf,
+            mix(palette.leaf, palette.land, 0.5),
+            palette.land,
+        ]
     at = np.linspace(0, len(stops) - 1.001, n)
     return [mix(stops[int(a)], stops[int(a) + 1], float(a % 1)) for a in at]
 
@@ -66,9 +80,16 @@ def papercut(brief: Brief, stage: Stage) -> Scene:
     levels = np.quantile(field[::8, ::8], np.linspace(0.1, 0.9, n - 1))
     texture = noise(rng, stage.width, stage.height, (70, 90), 3, 0.8)[..., None]
     base = np.broadcast_to(np.array(inks[0], np.float32), (stage.height, stage.width, 3))
-    layers: list[Layer] = [Sheet(cut(base * (0.93 + 0.14 * texture), np.full((stage.height, stage.width), 255, np.uint8)), 0.0)]
+    layers: list[Layer] = [
+        Sheet(cut(base * (0.93 + 0.14 * texture), np.full((stage.height, stage.width), 255, np.uint8)), 0.0)
+    ]
     sun = blank(stage.width, stage.height)
-    disc(sun, stage.at(brief.draw("hole u", 0.32, 0.68), brief.draw("hole v", 0.34, 0.66)), stage.unit * 0.075, brief.palette.light)
+    disc(
+        sun,
+        stage.at(brief.draw("hole u", 0.32, 0.68), brief.draw("hole v", 0.34, 0.66)),
+        stage.unit * 0.075,
+        brief.palette.light,
+    )
     layers.append(trimmed(sun, 0.02))
     slope = np.hypot(*np.gradient(field)).mean() + 1e-6
     for i, (ink, level) in enumerate(zip(inks[1:], levels, strict=True)):
@@ -100,7 +121,10 @@ def tiles(brief: Brief, stage: Stage) -> Scene:
     ground, shapes = blank(stage.width, stage.height), blank(stage.width, stage.height)
     for row in range(rows):
         for column in range(columns):
-            first, second, third = (inks[int(k)] for k in rng.choice(len(inks), 3, replace=False, p=[0.28, 0.16, 0.14, 0.14, 0.1, 0.1, 0.08]))
+            first, second, third = (
+                inks[int(k)]
+                for k in rng.choice(len(inks), 3, replace=False, p=[0.28, 0.16, 0.14, 0.14, 0.1, 0.1, 0.08])
+            )
             x, y = column * size, row * size
             fill(ground, np.array([(x, y), (x + size, y), (x + size, y + size), (x, y + size)]), first)
             _tile(rng, shapes, (x, y), size, second, third)
@@ -138,7 +162,17 @@ def _tile(rng: np.random.Generator, sheet: Array, at: tuple[float, float], size:
     else:
         for turn in range(4):
             a, b = ((0, 0), (1, 0), (1, 1), (0, 1))[turn], ((1, 0), (1, 1), (0, 1), (0, 0))[turn]
-            fill(sheet, np.array([(x + size * a[0], y + size * a[1]), (x + size * b[0], y + size * b[1]), (x + size / 2, y + size / 2)]), ink if turn % 2 else other)
+            fill(
+                sheet,
+                np.array(
+                    [
+                        (x + size * a[0], y + size * a[1]),
+                        (x + size * b[0], y + size * b[1]),
+                        (x + size / 2, y + size / 2),
+                    ]
+                ),
+                ink if turn % 2 else other,
+            )
 
 
 def ridgelines(brief: Brief, stage: Stage) -> Scene:
@@ -146,7 +180,11 @@ def ridgelines(brief: Brief, stage: Stage) -> Scene:
     rng, palette = brief.rng("lines"), brief.palette
     ground = mix(palette.land, palette.sky[0], 0.35)
     width, height = soft_size(stage.width, stage.height)
-    field = np.repeat(gradient(height, [(0, shade(ground, 0.8)), (0.5, mix(ground, palette.sky[1], 0.55)), (1, ground)]), width, axis=1)
+    field = np.repeat(
+        gradient(height, [(0, shade(ground, 0.8)), (0.5, mix(ground, palette.sky[1], 0.55)), (1, ground)]),
+        width,
+        axis=1,
+    )
     layers: list[Layer] = [backdrop(field, stage)]
     halo = blank(stage.width, stage.height)
     centre = stage.at(brief.draw("disc u", 0.3, 0.7), brief.draw("disc v", 0.25, 0.36))

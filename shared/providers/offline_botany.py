@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from shared.providers.offline_air import air
 from shared.providers.offline_brief import Brief
-from shared.providers.offline_outdoors import air
 from shared.providers.offline_paint import (
     Array,
     Rgb,
@@ -45,11 +45,18 @@ def leaf(sheet: Array, base: Point, heading: float, long: float, wide: float, da
         for k in range(4, 19, 3):
             tip = rib[min(21, k + 3)]
             for side in (-1, 1):
-                stroke(sheet, np.stack([rib[k], tip + normal * side * half[min(21, k + 3)] * 0.86]), mix(vein, dark, 0.45), 1)
+                stroke(
+                    sheet,
+                    np.stack([rib[k], tip + normal * side * half[min(21, k + 3)] * 0.86]),
+                    mix(vein, dark, 0.45),
+                    1,
+                )
     stroke(sheet, rib, vein, max(1, wide * 0.03))
 
 
-def frond(sheet: Array, start: Point, heading: float, long: float, dark: Rgb, bright: Rgb, rng: np.random.Generator) -> None:
+def frond(
+    sheet: Array, start: Point, heading: float, long: float, dark: Rgb, bright: Rgb, rng: np.random.Generator
+) -> None:
     """Draw a palm frond: a curved stalk with narrow leaflets on both sides."""
     bend = float(rng.normal(0.35, 0.12)) * (1 if np.cos(heading) > 0 else -1)
     t = np.linspace(0, 1, 30)
@@ -67,7 +74,11 @@ def frond(sheet: Array, start: Point, heading: float, long: float, dark: Rgb, br
 def _blade(sheet: Array, base: Array, angle: float, long: float, wide: float, ink: Rgb) -> None:
     c, s = np.cos(angle), np.sin(angle)
     shape = np.array([(0, 0), (0.3, 0.5), (0.65, 0.38), (1, 0), (0.65, -0.38), (0.3, -0.5)]) * (long, wide)
-    fill(sheet, np.stack([base[0] + shape[:, 0] * c - shape[:, 1] * s, base[1] + shape[:, 0] * s + shape[:, 1] * c], axis=-1), ink)
+    fill(
+        sheet,
+        np.stack([base[0] + shape[:, 0] * c - shape[:, 1] * s, base[1] + shape[:, 0] * s + shape[:, 1] * c], axis=-1),
+        ink,
+    )
 
 
 def daisy(sheet: Array, at: Point, radius: float, petal: Rgb, heart: Rgb, rng: np.random.Generator) -> None:
@@ -81,7 +92,12 @@ def daisy(sheet: Array, at: Point, radius: float, petal: Rgb, heart: Rgb, rng: n
     disc(sheet, at, radius * 0.24, shade(heart, 0.8))
     for _ in range(26):
         a, r = float(rng.uniform(0, 6.28)), radius * 0.22 * float(rng.random()) ** 0.5
-        disc(sheet, (at[0] + np.cos(a) * r, at[1] + np.sin(a) * r), radius * 0.028, shade(heart, float(rng.uniform(0.7, 1.35))))
+        disc(
+            sheet,
+            (at[0] + np.cos(a) * r, at[1] + np.sin(a) * r),
+            radius * 0.028,
+            shade(heart, float(rng.uniform(0.7, 1.35))),
+        )
 
 
 def rose(sheet: Array, at: Point, radius: float, petal: Rgb, heart: Rgb, rng: np.random.Generator) -> None:
@@ -98,7 +114,9 @@ def rose(sheet: Array, at: Point, radius: float, petal: Rgb, heart: Rgb, rng: np
             fill(sheet, outline + np.array([radius * 0.015, radius * 0.03]), shade(tone, 0.72))
             fill(sheet, outline, shade(tone, 1.0 + float(rng.normal(0, 0.05))))
     swirl = np.linspace(0, 11, 70)
-    coil = np.stack([at[0] + np.cos(swirl) * swirl * radius * 0.016, at[1] + np.sin(swirl) * swirl * radius * 0.016], axis=-1)
+    coil = np.stack(
+        [at[0] + np.cos(swirl) * swirl * radius * 0.016, at[1] + np.sin(swirl) * swirl * radius * 0.016], axis=-1
+    )
     stroke(sheet, coil, shade(petal, 0.6), max(1, radius * 0.03))
 
 
@@ -106,8 +124,22 @@ def tulip(sheet: Array, at: Point, radius: float, petal: Rgb, heart: Rgb, rng: n
     """Draw a tulip from the side."""
     del heart
     lean = float(rng.normal(0, 0.1))
-    for dx, tone, wide in ((-0.42, 0.78, 0.62), (0.42, 0.84, 0.62), (-0.2, 0.95, 0.6), (0.22, 1.02, 0.6), (0.0, 1.15, 0.66)):
-        leaf(sheet, (at[0], at[1] + radius * 0.75), -np.pi / 2 + dx * 0.6 + lean, radius * 1.55, radius * wide, shade(petal, tone * 0.85), shade(petal, tone))
+    for dx, tone, wide in (
+        (-0.42, 0.78, 0.62),
+        (0.42, 0.84, 0.62),
+        (-0.2, 0.95, 0.6),
+        (0.22, 1.02, 0.6),
+        (0.0, 1.15, 0.66),
+    ):
+        leaf(
+            sheet,
+            (at[0], at[1] + radius * 0.75),
+            -np.pi / 2 + dx * 0.6 + lean,
+            radius * 1.55,
+            radius * wide,
+            shade(petal, tone * 0.85),
+            shade(petal, tone),
+        )
 
 
 def lavender(sheet: Array, at: Point, radius: float, petal: Rgb, heart: Rgb, rng: np.random.Generator) -> None:
@@ -115,7 +147,12 @@ def lavender(sheet: Array, at: Point, radius: float, petal: Rgb, heart: Rgb, rng
     for k in range(44):
         t = k / 44
         x = at[0] + float(rng.normal(0, 0.2)) * radius * (1 - 0.6 * t)
-        disc(sheet, (x, at[1] + radius * (1.1 - 2.3 * t)), radius * float(rng.uniform(0.06, 0.14)), mix(shade(petal, float(rng.uniform(0.7, 1.2))), heart, 0.15))
+        disc(
+            sheet,
+            (x, at[1] + radius * (1.1 - 2.3 * t)),
+            radius * float(rng.uniform(0.06, 0.14)),
+            mix(shade(petal, float(rng.uniform(0.7, 1.2))), heart, 0.15),
+        )
 
 
 _FLOWERS = (daisy, rose, tulip, lavender)
@@ -172,7 +209,14 @@ def _stems(brief: Brief, stage: Stage, sheet: Array, i: int, haze: float, n: int
         _leaves(rng, sheet, spine, stage.unit, green)
         if rng.random() < 0.72 and i > 0:
             petal = mix(inks[int(rng.integers(0, 3))], palette.haze, haze)
-            blossom(sheet, tip, stage.unit * float(rng.uniform(0.06, 0.115)), petal, mix(palette.spice, palette.land, 0.25), rng)
+            blossom(
+                sheet,
+                tip,
+                stage.unit * float(rng.uniform(0.06, 0.115)),
+                petal,
+                mix(palette.spice, palette.land, 0.25),
+                rng,
+            )
 
 
 def _green(palette: Palette) -> Rgb:
@@ -188,4 +232,12 @@ def _leaves(rng: np.random.Generator, sheet: Array, spine: Array, unit: float, g
         for side in (-1, 1):
             if rng.random() < 0.8:
                 tone = shade(green, float(rng.uniform(0.85, 1.2)))
-                leaf(sheet, (float(spine[k][0]), float(spine[k][1])), heading + side * float(rng.uniform(0.6, 1.05)), long, long * wide, shade(tone, 0.78), tone)
+                leaf(
+                    sheet,
+                    (float(spine[k][0]), float(spine[k][1])),
+                    heading + side * float(rng.uniform(0.6, 1.05)),
+                    long,
+                    long * wide,
+                    shade(tone, 0.78),
+                    tone,
+                )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -10,17 +11,58 @@ import numpy as np
 
 from shared.providers.offline_brief import Brief
 from shared.providers.offline_finish import grained, measure, sharpen, tone_table, toned
-from shared.providers.offline_paint import Array, Rgb, blank, lay, resized
+from shared.providers.offline_paint import Array, blank, faded, lay, over, rest_of
 from shared.providers.offline_scene import Layer, Moment, Scene, Sheet, Sparks, Stage, Water, paint_all
 from shared.providers.offline_style import bar_height, treat
 
 _WORK_AREA = 1920 * 1088  # larger frames are composed at this size and enlarged
-_MARGIN = 0.035  # of the frame, composed beyond each edge for the camera to move in
-_SHARPNESS = 520.0  # variance of the Laplacian of the finished layers
+_MARGIN = 0.045  # of the frame, composed beyond each edge for the camera to move in
+_SHARPNESS = 640.0  # variance of the Laplacian of the finished layers
 _BANDS = (0.16, 0.42, 0.72)  # depths that part the far, middle, near and nearest ground
+_ORBIT = math.pi / 6  # radians per second: the camera's path closes after 12 s and never rests
 _FAR_EVERY = 2  # frames: what is far moves by fractions of a pixel
 _DRAWN = frozenset({"sketch", "artistic", "anime", "minimalist"})  # strokes lie still: nothing drifts over them
 _BLACK, _GREY = 16, 128  # of luma and chroma in limited-range YUV
+
+
+@dataclass(frozen=True, slots=True)
+class Slide:
+    """A finished sheet that is moved sideways every frame, with mirrored sides to move in from.
+
+    Attributes:
+        pixels: uint8 (rows, canvas width + 2 * pad, 4), premultiplied.
+        rest: what it lets through, of the same shape; None for pure light.
+        is_ground: opaque, as large as the canvas and at rest: it covers all that was there.
+    """
+
+    pixels: Array
+    rest: Array | None
+    pad: int
+    top: int
+    depth: float
+    drift: float
+    is_ground: bool
+
+    def paint(self, canvas: Array, moment: Moment) -> None:
+        """Lay the slide over *canvas*, displaced by camera and drift, to a fraction of a pixel."""
+        if self.is_ground:
+            np.copyto(canvas, self.pixels)
+            return
+        rows = canvas[self.top : self.top + self.pixels.shape[0]]
+        offset = moment.pan * self.depth + moment.time_s * self.drift
+        over(rows, self._moved(self.pixels, offset), None if self.rest is None else self._moved(self.rest, offset))
+
+    def _moved(self, pixels: Array, offset: float) -> Array:
+        width = pixels.shape[1] - 2 * self.pad
+        whole = math.floor(offset)
+        left = min(max(self.pad - whole, 1), 2 * self.pad) if self.pad else 0
+        here = pixels[:, left : left + width]
+        if not self.pad:
+            return here
+        return cv2.addWeighted(here, 1 - (offset - whole), pixels[:, left - 1 : left - 1 + width], offset - whole, 0)
+
+
+Finished = Slide | Water | Sparks
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,32 +90,32 @@ def plan_shot(width: int, height: int, frames: int, fps: int) -> Shot:
 
 def film(scene: Scene, brief: Brief, shot: Shot) -> Iterator[Array]:
     """Yield the frames, uint8 (height * 3 / 2, width): planes Y, U, V of BT.601, limited range."""
-    far, near = _parted(finished_layers(scene, brief))
+    far, near = _parted(finished_layers(scene, brief, shot))
     side = 1 if brief.chance("camera side", 0.5) else -1
     canvas, distance = blank(scene.stage.width, scene.stage.height), blank(scene.stage.width, scene.stage.height)
     for i in range(shot.frames):
-        t = i / max(1, shot.frames - 1)
-        travel = (2 * t - 1) * min(1.0, 0.35 + 0.13 * shot.frames / shot.fps) * side
+        turn = i / shot.fps * _ORBIT
+        travel, near_by = math.sin(turn - math.pi / 4) * side, 0.5 - 0.5 * math.cos(turn)
         moment = Moment(i / shot.fps, travel * shot.work_width * _MARGIN * 0.85)
         if i % _FAR_EVERY == 0:
             paint_all(distance, far, moment)
         np.copyto(canvas, distance)
         paint_all(canvas, near, moment)
-        seen = _through_camera(canvas, shot, travel, t)
+        seen = _through_camera(canvas, shot, travel, near_by)
         yield _barred(_enlarged(cv2.cvtColor(seen, cv2.COLOR_RGBA2YUV_I420), shot, brief, i), brief, shot)
 
 
-def _parted(layers: list[Layer]) -> tuple[list[Layer], list[Layer]]:
+def _parted(layers: list[Finished]) -> tuple[list[Finished], list[Finished]]:
     """Return the layers of the far distance, and all from the first nearer one on."""
-    n = next((i for i, layer in enumerate(layers) if not isinstance(layer, Sheet) or _band(layer)), len(layers))
+    n = next((i for i, layer in enumerate(layers) if not isinstance(layer, Slide) or _band(layer.depth)), len(layers))
     return layers[:n], layers[n:]
 
 
-def _through_camera(canvas: Array, shot: Shot, travel: float, t: float) -> Array:
-    """Return what the camera sees: a window that shrinks as it moves in and shifts as it pans."""
-    zoom = 1 + 2 * _MARGIN * (0.72 - 0.66 * t)
+def _through_camera(canvas: Array, shot: Shot, travel: float, near_by: float) -> Array:
+    """Return what the camera sees: a window that pans (*travel*, -1..1) and shrinks as it moves in (0..1)."""
+    zoom = 1 + 2 * _MARGIN * (0.68 - 0.66 * near_by)
     wide, high = shot.work_width * zoom, shot.work_height * zoom
-    left = (canvas.shape[1] - wide) * (0.5 - 0.35 * travel)
+    left = (canvas.shape[1] - wide) * (0.5 - 0.45 * travel)
     top = (canvas.shape[0] - high) * 0.5
     matrix = np.array([[wide / shot.work_width, 0, left], [0, high / shot.work_height, top]], np.float32)
     how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -88,9 +130,9 @@ def _enlarged(yuv: Array, shot: Shot, brief: Brief, i: int) -> Array:
     w, h = shot.work_width, shot.work_height
     luma, chroma = yuv[:h], yuv[h:].reshape(2, h // 2, w // 2)
     grown = np.empty((shot.height * 3 // 2, shot.width), np.uint8)
-    tile = brief.rng("film grain").normal(0, 5.2, (512, 512)).astype(np.int8)
+    tile = brief.rng("film grain").normal(0, 3.8, (512, 512)).astype(np.int8)
     bright = cv2.resize(luma, (shot.width, shot.height), interpolation=cv2.INTER_LINEAR)
-    drift = np.roll(tile, (i // 2, i), axis=(0, 1))
+    drift = np.roll(tile, (i // 3, i // 3 * 5), axis=(0, 1))
     grain = np.tile(drift, (-(-shot.height // 512), -(-shot.width // 512)))[: shot.height, : shot.width]
     cv2.add(bright, grain, dst=grown[: shot.height], dtype=cv2.CV_8U)
     size = (shot.width // 2, shot.height // 2)
@@ -115,19 +157,19 @@ def _even(length: float) -> int:
 # ---------------------------------------------------------------- layers, finished
 
 
-def finished_layers(scene: Scene, brief: Brief) -> list[Layer]:
+def finished_layers(scene: Scene, brief: Brief, shot: Shot) -> list[Finished]:
     """Return the scene as few layers, each already in style, toned and sharp, so that a frame only moves them."""
     table = _table(scene, brief)
     size = (scene.stage.width, scene.stage.height)
     below = blank(*size)
-    layers: list[Layer] = []
+    layers: list[Finished] = []
     for group in _grouped(scene.layers, drawn=brief.style in _DRAWN):
         first = group[0]
         if isinstance(first, Sheet):
             merged = blank(*size)
             paint_all(merged, group, Moment())
             lay(below, merged)
-            layers.append(_finished(Sheet(merged, first.depth, 0, first.drift), below, brief, table))
+            layers.append(_finished(Sheet(merged, first.depth, 0, first.drift), below, brief, table, shot))
         else:
             first.paint(below, Moment())
             layers.append(_tinted(first, brief, table))
@@ -149,11 +191,11 @@ def _grouped(layers: tuple[Layer, ...], *, drawn: bool) -> Iterator[list[Layer]]
 def _alike(first: Layer, second: Layer) -> bool:
     if not (isinstance(first, Sheet) and isinstance(second, Sheet)):
         return False
-    return first.drift == second.drift and _band(first) == _band(second)
+    return first.drift == second.drift and _band(first.depth) == _band(second.depth)
 
 
-def _band(sheet: Sheet) -> int:
-    return sum(sheet.depth >= limit for limit in _BANDS)
+def _band(depth: float) -> int:
+    return sum(depth >= limit for limit in _BANDS)
 
 
 def _table(scene: Scene, brief: Brief) -> Array:
@@ -161,11 +203,11 @@ def _table(scene: Scene, brief: Brief) -> Array:
     return tone_table(treat(still, brief), night=brief.palette.is_night)
 
 
-def _finished(sheet: Sheet, below: Array, brief: Brief, table: Array) -> Sheet:
+def _finished(sheet: Sheet, below: Array, brief: Brief, table: Array, shot: Shot) -> Slide:
     """Return *sheet* in style; *below* is the picture up to and with it, so that edges meet what is behind them."""
     alpha = cv2.extractChannel(sheet.pixels, 3)
     if cv2.countNonZero(alpha) == 0:
-        return sheet
+        return _slide(sheet, shot)
     own = cv2.cvtColor(cv2.cvtColor(sheet.pixels, cv2.COLOR_mRGBA2RGBA), cv2.COLOR_RGBA2RGB)
     picture = cv2.cvtColor(below, cv2.COLOR_RGBA2RGB)
     cv2.copyTo(own, cv2.threshold(alpha, 40, 255, cv2.THRESH_BINARY)[1], picture)
@@ -175,8 +217,7 @@ def _finished(sheet: Sheet, below: Array, brief: Brief, table: Array) -> Sheet:
     pixels = cv2.cvtColor(painted, cv2.COLOR_RGBA2mRGBA)
     used = np.flatnonzero(np.bitwise_or.reduce(pixels.view(np.uint32)[..., 0], axis=1))
     first, last = int(used[0]), int(used[-1]) + 1
-    is_ground = sheet.depth == 0 and bool(alpha.min() == 255)
-    return Sheet(pixels[first:last].copy(), sheet.depth, first, sheet.drift, is_ground)
+    return _slide(Sheet(pixels[first:last], sheet.depth, first, sheet.drift), shot)
 
 
 def _crisp(picture: Array, brief: Brief) -> Array:
@@ -188,18 +229,22 @@ def _crisp(picture: Array, brief: Brief) -> Array:
     return grained(picture, brief.rng("grain"), max(1.2, (missing / 20) ** 0.5))
 
 
-def _tinted(layer: Layer, brief: Brief, table: Array) -> Layer:
+def _slide(sheet: Sheet, shot: Shot) -> Slide:
+    """Return *sheet* with mirrored sides, as wide as this shot will move it."""
+    travel = shot.work_width * _MARGIN * sheet.depth + abs(sheet.drift) * shot.frames / shot.fps
+    pad = min(int(travel) + 2 if travel else 0, sheet.pixels.shape[1] - 1)
+    wide = cv2.copyMakeBorder(sheet.pixels, 0, 0, pad, pad, cv2.BORDER_REFLECT_101)
+    alpha = cv2.extractChannel(wide, 3)
+    is_ground = pad == 0 and sheet.depth == 0 and cv2.countNonZero(cv2.bitwise_not(alpha)) == 0
+    rest = None if is_ground or cv2.countNonZero(alpha) == 0 else rest_of(wide)
+    return Slide(wide, rest, pad, sheet.top, sheet.depth, sheet.drift, is_ground)
+
+
+def _tinted(layer: Water | Sparks, brief: Brief, table: Array) -> Water | Sparks:
     """Return water and sparks with their colours on the same curve as the sheets."""
     if isinstance(layer, Sparks):
         return layer
-    if isinstance(layer, Water):
-        own = cv2.cvtColor(layer.tint, cv2.COLOR_mRGBA2RGBA)
-        own[..., :3] = cv2.LUT(np.ascontiguousarray(own[..., :3]), table)
-        tint = cv2.cvtColor(own, cv2.COLOR_RGBA2mRGBA)
-        pale = 0.45 if brief.style == "sketch" else 1.0
-        return replace(layer, tint=cv2.convertScaleAbs(tint, alpha=pale))
-    return layer
-
-
-def _toned_color(color: Rgb, table: Array) -> Rgb:
-    return float(table[round(color[0])]), float(table[round(color[1])]), float(table[round(color[2])])
+    own = cv2.cvtColor(layer.tint, cv2.COLOR_mRGBA2RGBA)
+    own[..., :3] = cv2.LUT(np.ascontiguousarray(own[..., :3]), table)
+    tint = faded(cv2.cvtColor(own, cv2.COLOR_RGBA2mRGBA), 0.45 if brief.style == "sketch" else 1.0)
+    return replace(layer, tint=tint, clear=rest_of(tint))

@@ -35,7 +35,9 @@ def tone_table(picture: Array, *, night: bool) -> Array:
         mean, spread = float(gray.mean()), float(gray.std())
         if low <= mean <= high and _SPREAD[0] <= spread <= _SPREAD[1]:
             break
-        table = _bent(table, mean, min(max(mean, low), high), min(max(spread, _SPREAD[0]), _SPREAD[1]) / max(spread, 4.0))
+        table = _bent(
+            table, mean, min(max(mean, low), high), min(max(spread, _SPREAD[0]), _SPREAD[1]) / max(spread, 4.0)
+        )
     return _levels(table)
 
 

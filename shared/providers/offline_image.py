@@ -11,15 +11,18 @@ import numpy as np
 from shared.providers.offline_abstract import abstract
 from shared.providers.offline_botany import botanical
 from shared.providers.offline_brief import Brief, read_brief
+from shared.providers.offline_city import city
 from shared.providers.offline_finish import finished, tone_table, toned
+from shared.providers.offline_forest import forest
+from shared.providers.offline_hall import hall
 from shared.providers.offline_lettering import frame_of, letter, on_paper
-from shared.providers.offline_outdoors import forest, landscape, sea
+from shared.providers.offline_outdoors import landscape, sea
 from shared.providers.offline_paint import Array, resized
+from shared.providers.offline_portrait import portrait
+from shared.providers.offline_product import product
 from shared.providers.offline_scene import Scene, Stage
 from shared.providers.offline_space import space
-from shared.providers.offline_studio import portrait, product
 from shared.providers.offline_style import BAR_INK, bar_height, treat
-from shared.providers.offline_urban import city, hall
 
 _COMPOSERS = {
     "product": product,

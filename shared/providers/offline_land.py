@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import cv2
@@ -24,8 +25,8 @@ from shared.providers.offline_paint import (
     tapered,
     weighted,
 )
-from shared.providers.offline_scene import Sheet, Stage, trimmed
-
+from shared.providers.offline_palette import Palette
+from shared.providers.offline_scene import Sheet, Stage
 
 _RISE = np.array([0, 0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25, 0])  # up one side of a blade of grass and down the other
 _BLADE = np.array([-1, -0.8, -0.55, -0.3, 0, 0.3, 0.55, 0.8, 1])
@@ -39,83 +40,88 @@ def crest_mask(stage: Stage, crest: Array) -> Array:
     return np.clip((y - crest[None, :] + 0.5) * 255, 0, 255).astype(np.uint8)
 
 
-def ridge(
-    brief: Brief,
-    stage: Stage,
-    name: str,
-    *,
-    base: float,
-    rise: float,
-    far: float,
-    sun_u: float,
-    surface: Surface,
-    cells: float = 3.0,
-    snow: float = 0.0,
-    envelope: Array | None = None,
-    hidden: float = 1.0,
-) -> tuple[Sheet, Array]:
-    """Return one range of hills or mountains, and its skyline in pixels from the top.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """One range of hills or mountains.
 
-    Args:
-        base: v of its foot. rise: height in units.
+    Attributes:
+        name: of its random streams.
+        base: v of its foot. rise: height in units. cells: bumps per unit.
         far: 1 at the horizon .. 0 in front: how much haze covers it.
+        sun_u: where the light comes from.
         surface: "crags" have peaks and faces, "dunes" smooth crests and faces, "hills" grass.
         snow: 0..1, how far down snow lies.
         hidden: v below which something nearer covers it.
-        envelope: float32 (width,), 0..1: scales the height; where it is 0 the land lies below its foot.
+        outline: float32 (width,), 0..1: scales the height; where it is 0 the land lies below its foot.
     """
-    rng = brief.rng(name)
-    width = stage.width
-    span = max(1.0, width / stage.unit)
-    craggy = surface == "crags"
-    octaves, gain = (3, 0.3) if surface == "dunes" else (brief.count(8), 0.5 if craggy else 0.36)
-    line = profile(rng, width, cells * span, octaves, gain, ridged=craggy)
-    swell = profile(rng, width, 1.3 * span, 2)
-    height = (line * (0.45 + 0.75 * swell)) * rise * stage.unit
-    if envelope is not None:
-        height = height * envelope - (envelope <= 0.002) * 4
-    crest = base * stage.height - height
-    field, first = _slope_light(brief, stage, rng, crest, rise, far, sun_u, surface, snow, hidden)
+
+    name: str
+    base: float
+    rise: float
+    far: float
+    sun_u: float
+    surface: Surface
+    cells: float = 3.0
+    snow: float = 0.0
+    hidden: float = 1.0
+    outline: Array | None = None
+
+
+def ridge(brief: Brief, stage: Stage, land: Range) -> tuple[Sheet, Array]:
+    """Return *land* as a sheet, and its skyline in pixels from the top, float32 (width,)."""
+    rng = brief.rng(land.name)
+    crest = _skyline(brief, stage, land, rng)
+    field, first = _surface(brief, stage, land, rng, crest)
     mask = crest_mask(stage, crest)[first : first + field.shape[0]]
-    return Sheet(cut(field, mask), (1 - far) ** 1.4 * 0.6, first), crest
+    return Sheet(cut(field, mask), (1 - land.far) ** 1.4 * 0.6, first), crest
 
 
-def _slope_light(
-    brief: Brief,
-    stage: Stage,
-    rng: np.random.Generator,
-    crest: Array,
-    rise: float,
-    far: float,
-    sun_u: float,
-    surface: Surface,
-    snow: float,
-    hidden: float,
-) -> tuple[Array, int]:
-    """Return the lit surface below *crest*, uint8 (rows, width, 3), and its first row."""
-    palette = brief.palette
+def _skyline(brief: Brief, stage: Stage, land: Range, rng: np.random.Generator) -> Array:
+    span = max(1.0, stage.width / stage.unit)
+    octaves, gain = {"crags": (brief.count(8), 0.5), "dunes": (3, 0.3), "hills": (brief.count(8), 0.36)}[land.surface]
+    line = profile(rng, stage.width, land.cells * span, octaves, gain, ridged=land.surface == "crags")
+    swell = profile(rng, stage.width, 1.3 * span, 2)
+    height = (line * (0.45 + 0.75 * swell)) * land.rise * stage.unit
+    if land.outline is not None:
+        height = height * land.outline - (land.outline <= 0.002) * 4
+    return np.asarray(land.base * stage.height - height)
+
+
+def _surface(brief: Brief, stage: Stage, land: Range, rng: np.random.Generator, crest: Array) -> tuple[Array, int]:
+    """Return what *land* looks like below its *crest*, uint8 (rows, width, 3), and the first of those rows."""
     first = min(max(0, int(crest.min()) - 2), stage.height - 1)
-    rows, width = max(1, min(stage.height, round(hidden * stage.height)) - first), stage.width
+    rows, width = max(1, min(stage.height, round(land.hidden * stage.height)) - first), stage.width
     k = max(1.0, width / 1024)
-    w, h = round(width / k), max(1, round(rows / k))
+    w, h, unit = round(width / k), max(1, round(rows / k)), stage.unit / k
     small = resized(crest[None, :].astype(np.float32), w, 1, cv2.INTER_LINEAR)[0] / k - first / k
-    unit = np.float32(stage.unit / k)
-    below = np.maximum(np.arange(h, dtype=np.float32)[:, None] - small[None, :], 0) / unit
-    cells = {"crags": (9, 9, 0.62), "dunes": (5, 60, 0.5), "hills": (16, 46, 0.66)}[surface]
+    below = np.maximum(np.arange(h, dtype=np.float32)[:, None] - small[None, :], 0) / np.float32(unit)
+    cells = {"crags": (9, 9, 0.62), "dunes": (5, 60, 0.5), "hills": (16, 46, 0.66)}[land.surface]
     rough = noise(rng, w, h, (cells[0] * w / unit, cells[1] * h / unit), 5, cells[2])
-    if surface == "hills":
+    if land.surface == "hills":
         lit = (smooth(0.25, 0.85, rough) * 0.45 + 0.55 * np.exp(below * np.float32(-25))) * 0.5
     else:
-        lit = _faces(small, below, rough, float(unit), sun_u, 1.0 if surface == "crags" else 0.25) * 0.75
-    body = mix(mix(palette.land, palette.leaf, 0.6 if surface == "hills" else 0.4), palette.haze, far**0.8 * 0.92)
-    glow = mix(body, mix(palette.light, palette.haze, far * 0.6), 0.2 if surface == "hills" else 0.42 - 0.2 * far)
+        lit = _faces(small, below, rough, unit, land.sun_u, 1.0 if land.surface == "crags" else 0.25) * 0.75
+    return resized(_painted(brief.palette, land, below, rough, lit), width, rows, cv2.INTER_LINEAR), first
+
+
+def _painted(palette: Palette, land: Range, below: Array, rough: Array, lit: Array) -> Array:
+    """Return ground, light, snow and mist in their colours, uint8 (rows, width, 3).
+
+    Args:
+        below: depth under the crest, units. rough: texture, 0..1. lit: light, 0..1; all float32 (rows, width).
+    """
+    far, grassy = land.far, land.surface == "hills"
+    body = mix(mix(palette.land, palette.leaf, 0.6 if grassy else 0.4), palette.haze, far**0.8 * 0.92)
+    glow = mix(body, mix(palette.light, palette.haze, far * 0.6), 0.2 if grassy else 0.42 - 0.2 * far)
     white = mix(mix((250, 252, 255), palette.light, 0.25), palette.haze, far * 0.5)
-    mist = np.clip(below * np.float32(1 / (rise * 1.15 + 0.02)), 0, 1) ** np.float32(1.3) * (0.25 + 0.5 * far)
-    cap = smooth(-0.03, 0.03, snow * rise * 0.75 * (0.4 + 1.1 * rough) - below) * 0.92 if snow > 0 else np.float32(0)
+    reach = np.float32(1 / (land.rise * 1.15 + 0.02))
+    mist = np.clip(below * reach, 0, 1) ** np.float32(1.3) * (0.25 + 0.5 * far)
+    cap = np.float32(0)
+    if land.snow > 0:
+        cap = smooth(-0.03, 0.03, land.snow * land.rise * 0.75 * (0.4 + 1.1 * rough) - below) * 0.92
     bare = (1 - mist) * (1 - cap)
     weights = [bare * (1 - lit) * (0.84 + 0.28 * rough), bare * lit, (1 - mist) * cap * (0.62 + 0.5 * lit), mist]
-    field = weighted(weights, [body, glow, white, mix(palette.haze, palette.sky[2], 0.35)])
-    return resized(field, width, rows, cv2.INTER_LINEAR), first
+    return weighted(weights, [body, glow, white, mix(palette.haze, palette.sky[2], 0.35)])
 
 
 def _faces(crest: Array, below: Array, rough: Array, unit: float, sun_u: float, spread: float) -> Array:
@@ -182,7 +188,12 @@ def grass(brief: Brief, stage: Stage, name: str, *, tall: float, n: float, color
     clumps = profile(rng, 256, 4, 4)
     for _ in range(brief.count(n * max(1.0, stage.width / stage.unit))):
         u = float(rng.uniform(-0.02, 1.02))
-        high = tall * stage.unit * float(rng.uniform(0.35, 1)) * (0.4 + 0.8 * float(clumps[int(min(max(u, 0), 0.99) * 255)]))
+        high = (
+            tall
+            * stage.unit
+            * float(rng.uniform(0.35, 1))
+            * (0.4 + 0.8 * float(clumps[int(min(max(u, 0), 0.99) * 255)]))
+        )
         lean = float(rng.normal(0, 0.28)) * high
         x, y = u * stage.width, stage.height + stage.unit * 0.02
         half = _BLADE * stage.unit * float(rng.uniform(0.0017, 0.0037))
@@ -234,8 +245,3 @@ def _branch(
     for side in (-1, 1):
         turn = side * rng.uniform(0.2, 0.62) + (-np.pi / 2 - bend) * 0.08
         _branch(rng, sheet, end, bend + turn, length * rng.uniform(0.66, 0.86), depth - 1, color, tips)
-
-
-def range_of_sheets(sheets: list[Array], depth: float) -> list[Sheet]:
-    """Return sheets at one distance, trimmed."""
-    return [trimmed(sheet, depth) for sheet in sheets]

@@ -11,7 +11,6 @@ from PIL import Image, ImageDraw, ImageFont
 from shared.providers.offline_brief import Brief
 from shared.providers.offline_paint import Array, Rgb, luma, mix, noise, to_bytes
 
-
 _CAPITALS = 1.32  # font size over height of capitals
 
 
@@ -84,7 +83,15 @@ def _poster(page: Array, brief: Brief, frame: Frame, number: str) -> None:
     size = _write(page, title, float(frame.left), top, min(room * 0.36, unit * 0.1), 0.08, float(frame.width))
     _write(page, brief.palette.name.upper(), float(frame.left), top + size + room * 0.14, room * 0.095, 0.35, width)
     small = room * 0.095
-    _write(page, number, frame.left + frame.width - _length(number, small, 0.35), top + size + room * 0.14, small, 0.35, width)
+    _write(
+        page,
+        number,
+        frame.left + frame.width - _length(number, small, 0.35),
+        top + size + room * 0.14,
+        small,
+        0.35,
+        width,
+    )
 
 
 def _glyphs(text: str, size: float, spacing: float) -> tuple[list[tuple[str, float]], float, ImageFont.FreeTypeFont]:

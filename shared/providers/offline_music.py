@@ -19,7 +19,9 @@ _CHORDS = {"bright": ((0, 4, 7, 11), (9, 12, 16, 19), (5, 9, 12, 16), (7, 11, 14
 def soundtrack(brief: Brief, samples: int) -> Array:
     """Return *samples* of music, float32 (2, samples), about -20 dBFS, within ±1, fading in and out."""
     rng = brief.rng("music")
-    mood = "dark" if brief.palette.is_night or brief.palette.name == "storm" else ("bright", "calm")[int(rng.integers(2))]
+    mood = (
+        "dark" if brief.palette.is_night or brief.palette.name == "storm" else ("bright", "calm")[int(rng.integers(2))]
+    )
     root = 110.0 * 2 ** (int(rng.integers(0, 8)) / 12)
     beat = float(rng.uniform(0.42, 0.62))
     mix = _pad(root, beat * 4, _CHORDS[mood], samples)
@@ -34,7 +36,9 @@ def _pad(root: float, bar_s: float, chords: tuple[tuple[int, ...], ...], samples
     bar = max(1, round(bar_s * SAMPLE_RATE))
     long = min(samples, round(bar * 1.35))
     t = np.arange(long, dtype=np.float32) / SAMPLE_RATE
-    swell = (np.minimum(t / (bar_s * 0.3), 1) * np.minimum((long / SAMPLE_RATE - t) / (bar_s * 0.35), 1)).astype(np.float32)
+    swell = (np.minimum(t / (bar_s * 0.3), 1) * np.minimum((long / SAMPLE_RATE - t) / (bar_s * 0.35), 1)).astype(
+        np.float32
+    )
     for k, start in enumerate(range(0, samples, bar)):
         end = min(samples, start + long)
         for i, semitone in enumerate(chords[k % len(chords)]):
@@ -59,7 +63,9 @@ def _plucks(rng: np.random.Generator, root: float, beat_s: float, scale: tuple[i
             continue
         tone = root * 2 ** ((scale[step % len(scale)] + 12 * (step // len(scale))) / 12)
         phase = np.float32(2 * np.pi * tone) * t
-        note = (np.sin(phase) + 0.35 * np.sin(2 * phase) * np.exp(-t * 4) + 0.12 * np.sin(4 * phase) * np.exp(-t * 9)) * decay
+        note = (
+            np.sin(phase) + 0.35 * np.sin(2 * phase) * np.exp(-t * 4) + 0.12 * np.sin(4 * phase) * np.exp(-t * 9)
+        ) * decay
         for echo, gain in ((0.0, 1.0), (0.75, 0.35), (1.5, 0.14)):
             at = start + round(echo * beat_s * SAMPLE_RATE)
             end = min(samples, at + t.size)

@@ -12,77 +12,18 @@ import numpy as np
 from shared.providers.offline_paint import (
     Array,
     Rgb,
-    cut,
     disc,
     ellipse_points,
     fill,
-    lay,
     mix,
     shade,
     spline,
     stroke,
-    to_bytes,
 )
+from shared.providers.offline_shading import ball, turned
 from shared.providers.offline_shapes import Point, placed
 
 Draw = Callable[[Array, Point, float, Rgb, Rgb], None]
-
-
-def round_light(t: Array, gloss: float) -> Array:
-    """Return brightness across a cylinder, t = -1 (left edge) .. 1; *gloss* 0..1 adds reflections of lamp and wall."""
-    facing = np.clip(-0.52 * t + 0.80 * np.sqrt(np.clip(1 - t * t, 0, 1)), 0, 1)
-    lamp = np.exp(-(((t + 0.52) / 0.09) ** 2)) * 0.75 + np.exp(-(((t - 0.80) / 0.05) ** 2)) * 0.35
-    return np.asarray(0.30 + 0.78 * facing + gloss * lamp)
-
-
-def turned(sheet: Array, outline: Array, color: Rgb, gloss: float = 0.3) -> None:
-    """Fill *outline*, (n, 2) pixels, as the side view of a round body."""
-    left, right = float(outline[:, 0].min()), float(outline[:, 0].max())
-    x0, x1 = max(0, int(left) - 1), min(sheet.shape[1], int(right) + 2)
-    y0, y1 = max(0, int(outline[:, 1].min()) - 1), min(sheet.shape[0], int(outline[:, 1].max()) + 2)
-    if x1 <= x0 or y1 <= y0:
-        return
-    mask = np.zeros((y1 - y0, x1 - x0, 4), np.uint8)
-    fill(mask, outline - np.array([x0, y0]), (255, 255, 255))
-    t = np.clip((np.arange(x0, x1, dtype=np.float32) - left) / max(1.0, right - left) * 2 - 1, -1, 1)
-    light = round_light(t, gloss)[None, :, None]
-    tone = np.array(color, np.float32) * np.minimum(light, 1) + 255 * np.clip(light - 1, 0, 1) * 0.85
-    patch = cut(np.repeat(tone, y1 - y0, axis=0), mask[..., 3])
-    region = sheet[y0:y1, x0:x1].copy()
-    lay(region, patch)
-    sheet[y0:y1, x0:x1] = region
-
-
-def ball(sheet: Array, center: Point, radius: float, color: Rgb, gloss: float = 0.6) -> None:
-    """Draw a shaded sphere."""
-    reach = int(radius) + 2
-    left, top = int(center[0]) - reach, int(center[1]) - reach
-    x = (np.arange(2 * reach + 1, dtype=np.float32)[None, :] + left - center[0]) / radius
-    y = (np.arange(2 * reach + 1, dtype=np.float32)[:, None] + top - center[1]) / radius
-    far = x * x + y * y
-    z = np.sqrt(np.clip(1 - far, 0, 1))
-    facing = np.clip(-0.45 * x - 0.55 * y + 0.70 * z, 0, 1)
-    bounce = np.clip(0.5 * y + 0.3 * x, 0, 1) * (1 - z) * 0.5
-    shine = np.exp(-((x + 0.38) ** 2 + (y + 0.45) ** 2) / 0.028) * gloss
-    tone = np.array(color, np.float32) * (0.26 + 0.82 * facing + bounce)[..., None] + 255 * shine[..., None]
-    patch = cut(tone, to_bytes(np.clip((1 - np.sqrt(far)) * radius + 0.5, 0, 1) * 255))
-    x0, y0 = max(0, left), max(0, top)
-    x1, y1 = min(sheet.shape[1], left + 2 * reach + 1), min(sheet.shape[0], top + 2 * reach + 1)
-    if x1 > x0 and y1 > y0:
-        region = sheet[y0:y1, x0:x1].copy()
-        lay(region, patch[y0 - top : y1 - top, x0 - left : x1 - left].copy())
-        sheet[y0:y1, x0:x1] = region
-
-
-def cylinder(sheet: Array, foot: Point, radius: float, tall: float, color: Rgb, tilt: float = 0.24) -> None:
-    """Draw a standing cylinder; its upper face is seen at *tilt* (minor over major axis)."""
-    x, y = foot
-    t = np.linspace(0, np.pi, 40)
-    lower = np.stack([x + radius * np.cos(t), y + radius * tilt * np.sin(t)], axis=-1)
-    outline = np.concatenate([lower, [(x - radius, y - tall)], [(x + radius, y - tall)]])
-    turned(sheet, outline, color, 0.06)
-    fill(sheet, ellipse_points((x, y - tall), radius, radius * tilt), shade(color, 1.22))
-    stroke(sheet, ellipse_points((x, y - tall), radius, radius * tilt), shade(color, 1.5), 1, closed=True)
 
 
 def _rounded(left: float, low: float, right: float, high: float, r: float) -> list[Point]:
@@ -140,7 +81,9 @@ def cup(sheet: Array, foot: Point, tall: float, body: Rgb, trim: Rgb) -> None:
     fill(sheet, ellipse_points((x, y - tall * 0.68), tall * 0.43, tall * 0.1), shade(body, 1.3))
     fill(sheet, ellipse_points((x, y - tall * 0.67), tall * 0.39, tall * 0.08), mix(trim, (70, 38, 18), 0.8))
     swirl = np.linspace(0.4, 9, 60)
-    spiral = np.stack([x + np.cos(swirl) * swirl * tall * 0.03, y - tall * 0.67 + np.sin(swirl) * swirl * tall * 0.006], axis=-1)
+    spiral = np.stack(
+        [x + np.cos(swirl) * swirl * tall * 0.03, y - tall * 0.67 + np.sin(swirl) * swirl * tall * 0.006], axis=-1
+    )
     stroke(sheet, spiral, (236, 214, 184), tall * 0.012)
 
 
@@ -160,7 +103,14 @@ def phone(sheet: Array, foot: Point, tall: float, body: Rgb, trim: Rgb) -> None:
     screen = placed(_rounded(-0.245, 0.02, 0.245, 0.98, 0.055), foot, tall)
     fill(sheet, screen, mix(body, (255, 255, 255), 0.15))
     for k, (low, ink) in enumerate(((0.42, mix(body, trim, 0.45)), (0.30, trim), (0.17, shade(trim, 0.6)))):
-        hill = [(-0.243, 0.09), (-0.243, low), (-0.1, low + 0.1 - 0.03 * k), (0.06, low - 0.02), (0.243, low + 0.08), (0.243, 0.09)]
+        hill = [
+            (-0.243, 0.09),
+            (-0.243, low),
+            (-0.1, low + 0.1 - 0.03 * k),
+            (0.06, low - 0.02),
+            (0.243, low + 0.08),
+            (0.243, 0.09),
+        ]
         top = spline(placed(hill[1:5], foot, tall), closed=False)
         base = placed([hill[4], hill[5], hill[0]], foot, tall)
         fill(sheet, np.concatenate([top, base]), ink)
@@ -170,23 +120,52 @@ def phone(sheet: Array, foot: Point, tall: float, body: Rgb, trim: Rgb) -> None:
 
 def watch(sheet: Array, foot: Point, tall: float, body: Rgb, trim: Rgb) -> None:
     """Draw a wrist watch on its strap."""
-    turned(sheet, placed([(-0.13, 0.0), (0.13, 0.0), (0.19, 0.32), (0.19, 0.68), (0.13, 1.0), (-0.13, 1.0), (-0.19, 0.68), (-0.19, 0.32)], foot, tall), shade(body, 0.55), 0.3)
+    turned(
+        sheet,
+        placed(
+            [
+                (-0.13, 0.0),
+                (0.13, 0.0),
+                (0.19, 0.32),
+                (0.19, 0.68),
+                (0.13, 1.0),
+                (-0.13, 1.0),
+                (-0.19, 0.68),
+                (-0.19, 0.32),
+            ],
+            foot,
+            tall,
+        ),
+        shade(body, 0.55),
+        0.3,
+    )
     x, y = foot[0], foot[1] - tall * 0.5
     ball(sheet, (x, y), tall * 0.29, mix(trim, (235, 225, 200), 0.5), 0.3)
     disc(sheet, (x, y), tall * 0.245, (247, 244, 236))
     for k in range(12):
         a = k * np.pi / 6
-        tick = np.array([(x + np.sin(a) * tall * r, y - np.cos(a) * tall * r) for r in ((0.19 if k % 3 else 0.175), 0.22)])
+        tick = np.array(
+            [(x + np.sin(a) * tall * r, y - np.cos(a) * tall * r) for r in ((0.19 if k % 3 else 0.175), 0.22)]
+        )
         stroke(sheet, tick, (40, 40, 44), tall * (0.008 if k % 3 else 0.016))
     for a, long, thick in ((-0.95, 0.12, 0.018), (1.02, 0.18, 0.012), (2.7, 0.19, 0.005)):
-        stroke(sheet, np.array([(x, y), (x + np.sin(a) * tall * long, y - np.cos(a) * tall * long)]), shade(trim, 0.45), tall * thick)
+        stroke(
+            sheet,
+            np.array([(x, y), (x + np.sin(a) * tall * long, y - np.cos(a) * tall * long)]),
+            shade(trim, 0.45),
+            tall * thick,
+        )
     disc(sheet, (x, y), tall * 0.016, shade(trim, 0.45))
 
 
 def candle(sheet: Array, foot: Point, tall: float, body: Rgb, trim: Rgb) -> None:
     """Draw a burning candle in a glass."""
     turned(sheet, placed(_rounded(-0.28, 0, 0.28, 0.62, 0.05), foot, tall), body, 0.75)
-    fill(sheet, ellipse_points((foot[0], foot[1] - tall * 0.61), tall * 0.27, tall * 0.05), mix(body, (255, 236, 196), 0.75))
+    fill(
+        sheet,
+        ellipse_points((foot[0], foot[1] - tall * 0.61), tall * 0.27, tall * 0.05),
+        mix(body, (255, 236, 196), 0.75),
+    )
     stroke(sheet, placed([(0, 0.61), (0.005, 0.72)], foot, tall), (50, 40, 36), tall * 0.018)
     fill(sheet, spline(placed([(0, 0.68), (0.05, 0.78), (0.0, 0.98), (-0.05, 0.78)], foot, tall)), (255, 190, 80))
     fill(sheet, spline(placed([(0, 0.69), (0.025, 0.76), (0.0, 0.87), (-0.025, 0.76)], foot, tall)), (255, 246, 214))
@@ -209,18 +188,52 @@ def headphones(sheet: Array, foot: Point, tall: float, body: Rgb, trim: Rgb) -> 
 def shoe(sheet: Array, foot: Point, tall: float, body: Rgb, trim: Rgb) -> None:
     """Draw a running shoe from the side."""
     scale = tall * 0.95
-    sole = [(-0.66, 0.02), (-0.2, 0.0), (0.3, 0.0), (0.64, 0.04), (0.72, 0.12), (0.66, 0.18), (0.2, 0.15), (-0.3, 0.16), (-0.68, 0.20), (-0.72, 0.1)]
-    upper = [(-0.66, 0.18), (-0.66, 0.42), (-0.6, 0.62), (-0.44, 0.66), (-0.30, 0.56), (-0.12, 0.60), (0.12, 0.44), (0.40, 0.33), (0.62, 0.26), (0.68, 0.16), (0.2, 0.14), (-0.3, 0.15)]
+    sole = [
+        (-0.66, 0.02),
+        (-0.2, 0.0),
+        (0.3, 0.0),
+        (0.64, 0.04),
+        (0.72, 0.12),
+        (0.66, 0.18),
+        (0.2, 0.15),
+        (-0.3, 0.16),
+        (-0.68, 0.20),
+        (-0.72, 0.1),
+    ]
+    upper = [
+        (-0.66, 0.18),
+        (-0.66, 0.42),
+        (-0.6, 0.62),
+        (-0.44, 0.66),
+        (-0.30, 0.56),
+        (-0.12, 0.60),
+        (0.12, 0.44),
+        (0.40, 0.33),
+        (0.62, 0.26),
+        (0.68, 0.16),
+        (0.2, 0.14),
+        (-0.3, 0.15),
+    ]
     fill(sheet, spline(placed(upper, foot, scale)), body)
     fill(sheet, spline(placed([(-0.64, 0.2), (-0.62, 0.5), (-0.5, 0.5), (-0.42, 0.2)], foot, scale)), shade(body, 0.72))
     fill(sheet, spline(placed([(0.3, 0.18), (0.42, 0.30), (0.62, 0.25), (0.66, 0.17)], foot, scale)), shade(body, 1.25))
     swoosh = placed([(-0.42, 0.24), (-0.1, 0.22), (0.22, 0.38), (-0.08, 0.30), (-0.36, 0.34)], foot, scale)
     fill(sheet, spline(swoosh), trim)
     fill(sheet, spline(placed(sole, foot, scale)), (246, 243, 238))
-    stroke(sheet, spline(placed([(-0.68, 0.12), (-0.2, 0.08), (0.3, 0.08), (0.7, 0.12)], foot, scale), closed=False), shade(trim, 0.8), scale * 0.02)
+    stroke(
+        sheet,
+        spline(placed([(-0.68, 0.12), (-0.2, 0.08), (0.3, 0.08), (0.7, 0.12)], foot, scale), closed=False),
+        shade(trim, 0.8),
+        scale * 0.02,
+    )
     for k in range(5):
         x = -0.1 + k * 0.075
-        stroke(sheet, placed([(x, 0.56 - k * 0.05), (x + 0.1, 0.62 - k * 0.055)], foot, scale), (250, 248, 244), scale * 0.022)
+        stroke(
+            sheet,
+            placed([(x, 0.56 - k * 0.05), (x + 0.1, 0.62 - k * 0.055)], foot, scale),
+            (250, 248, 244),
+            scale * 0.022,
+        )
 
 
 def bag(sheet: Array, foot: Point, tall: float, body: Rgb, trim: Rgb) -> None:
@@ -228,8 +241,15 @@ def bag(sheet: Array, foot: Point, tall: float, body: Rgb, trim: Rgb) -> None:
     t = np.linspace(0, np.pi, 40)
     handle = np.stack([foot[0] + np.cos(t) * tall * 0.24, foot[1] - tall * (0.58 + 0.40 * np.sin(t))], axis=-1)
     stroke(sheet, handle, shade(body, 0.6), tall * 0.045)
-    turned(sheet, placed([(-0.5, 0.03), (-0.46, 0.0), (0.46, 0.0), (0.5, 0.03), (0.4, 0.62), (-0.4, 0.62)], foot, tall), body, 0.25)
-    flap = placed([(-0.41, 0.62), (-0.42, 0.42), (-0.2, 0.30), (0, 0.27), (0.2, 0.30), (0.42, 0.42), (0.41, 0.62)], foot, tall)
+    turned(
+        sheet,
+        placed([(-0.5, 0.03), (-0.46, 0.0), (0.46, 0.0), (0.5, 0.03), (0.4, 0.62), (-0.4, 0.62)], foot, tall),
+        body,
+        0.25,
+    )
+    flap = placed(
+        [(-0.41, 0.62), (-0.42, 0.42), (-0.2, 0.30), (0, 0.27), (0.2, 0.30), (0.42, 0.42), (0.41, 0.62)], foot, tall
+    )
     fill(sheet, spline(flap, closed=False), shade(body, 0.8))
     disc(sheet, (foot[0], foot[1] - tall * 0.3), tall * 0.045, mix(trim, (250, 225, 160), 0.6))
 

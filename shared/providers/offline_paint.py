@@ -167,10 +167,19 @@ def lay(canvas: Array, sheet: Array, top: int = 0) -> None:
     if last <= first:
         return
     rows, sheet = canvas[first:last], sheet[first - top : last - top]
-    alpha = cv2.extractChannel(sheet, 3)
-    if cv2.countNonZero(alpha):
-        rest = cv2.bitwise_not(alpha)
-        cv2.multiply(rows, cv2.merge([rest, rest, rest, rest]), dst=rows, scale=1 / 255)
+    over(rows, sheet, rest_of(sheet) if cv2.countNonZero(cv2.extractChannel(sheet, 3)) else None)
+
+
+def rest_of(sheet: Array) -> Array:
+    """Return what *sheet* lets through from below, uint8, in all four channels."""
+    rest = cv2.bitwise_not(cv2.extractChannel(sheet, 3))
+    return cv2.merge([rest, rest, rest, rest])
+
+
+def over(rows: Array, sheet: Array, rest: Array | None) -> None:
+    """Put *sheet* over *rows*, in place, both of one size; *rest* is `rest_of(sheet)`, None for pure light."""
+    if rest is not None:
+        cv2.multiply(rows, rest, dst=rows, scale=1 / 255)
     cv2.add(rows, sheet, dst=rows)
 
 
@@ -221,6 +230,11 @@ def dots(sheet: Array, centers: Iterable[tuple[float, float, float]], color: Rgb
     """Fill circles (x, y, radius); pixels."""
     for x, y, radius in centers:
         disc(sheet, (x, y), radius, color)
+
+
+def box(left: float, top: float, right: float, bottom: float) -> Array:
+    """Return an upright rectangle, (4, 2)."""
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
 
 
 def ellipse_points(center: tuple[float, float], rx: float, ry: float, turn: float = 0.0, n: int = 72) -> Array:

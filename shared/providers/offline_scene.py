@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
 
-from shared.providers.offline_paint import Array, Rgb, blank, cut, lay, noise, opaque, resized
+from shared.providers.offline_paint import Array, Rgb, blank, cut, lay, noise, opaque, over, resized, rest_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +62,16 @@ class Sheet:
         top: first row on the canvas.
         depth: 0 very far (stands still) to 1 nearest.
         drift: pixels per second it moves by itself.
-        is_ground: opaque, as large as the canvas and at rest: everything else lies on it.
     """
 
     pixels: Array
     depth: float
     top: int = 0
     drift: float = 0.0
-    is_ground: bool = False
 
     def paint(self, canvas: Array, moment: Moment) -> None:
         """Lay the sheet over *canvas*, displaced by camera and drift; its edges are continued."""
         offset = moment.pan * self.depth + moment.time_s * self.drift
-        if self.is_ground:
-            np.copyto(canvas, self.pixels)
-            return
         lay(canvas, self.pixels if abs(offset) < 0.01 else shifted(self.pixels, offset), self.top)
 
 
@@ -94,7 +90,7 @@ class Water:
         ripples: float32 (side, side), a tile of waves, 0..1.
         across, along: float32, half the water's size: where on the tile each place lies, in perspective.
         sway: float32 (half the rows, 1), pixels a full ripple bends the mirror image, growing towards the viewer.
-        tint: sheet of the water's own colour, (rows, width, 4).
+        tint, clear: sheet of the water's own colour, (rows, width, 4), and what it lets through.
         glitter: uint8 (rows, width), where the light catches the waves.
         light: colour of that glitter.
         pace: of the waves, places on the tile per second.
@@ -106,6 +102,7 @@ class Water:
     along: Array
     sway: Array
     tint: Array
+    clear: Array
     glitter: Array
     light: Rgb
     pace: float
@@ -122,7 +119,7 @@ class Water:
             cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REFLECT_101,
         )
-        lay(mirror, self.tint)
+        over(mirror, self.tint, self.clear)
         crest = cv2.convertScaleAbs(np.maximum(waves - np.float32(0.62), 0), alpha=255 * 5.5)
         lit = cv2.multiply(resized(crest, width, rows, cv2.INTER_LINEAR), self.glitter, scale=1 / 255)
         sparkle = cv2.merge([cv2.convertScaleAbs(lit, alpha=c / 255) for c in (*self.light, 0)])
@@ -184,6 +181,13 @@ def _stamp(canvas: Array, x: float, y: float, radius: float, color: list[int]) -
 Layer = Sheet | Water | Sparks
 
 
+class Paintable(Protocol):
+    """What can be painted on a canvas at a moment."""
+
+    def paint(self, canvas: Array, moment: Moment) -> None:
+        """Change *canvas*, uint8 (height, width, 4), in place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """Layers from far to near on one stage; the first one is opaque."""
@@ -198,7 +202,7 @@ class Scene:
         return canvas
 
 
-def paint_all(canvas: Array, layers: Iterable[Layer], moment: Moment) -> None:
+def paint_all(canvas: Array, layers: Iterable[Paintable], moment: Moment) -> None:
     """Paint *layers* on *canvas*, far to near."""
     for layer in layers:
         layer.paint(canvas, moment)
@@ -248,7 +252,7 @@ def make_water(
     u = np.linspace(0, 1, width, dtype=np.float32)[None, :] - light_u
     path = np.exp(-((u * width / stage.unit / (0.1 + 0.42 * t)) ** 2))
     glitter = cv2.convertScaleAbs((0.95 * path + 0.10) * (1 - 0.35 * t) * (0.3 + 0.7 * calm), alpha=255)
-    return Water(top, ripples, across + 256, along, sway, tint, glitter, light, 9.0 * (0.4 + 0.6 * calm))
+    return Water(top, ripples, across + 256, along, sway, tint, rest_of(tint), glitter, light, 9.0 * (0.4 + 0.6 * calm))
 
 
 def backdrop(field: Array, stage: Stage) -> Sheet:

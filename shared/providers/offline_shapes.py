@@ -24,8 +24,12 @@ def sailboat(sheet: Array, foot: Point, tall: float, hull: Rgb, sail: Rgb, *, mi
 
     fill(sheet, at([(-0.30, 0.10), (0.34, 0.12), (0.24, -0.005), (-0.22, -0.005)]), hull)
     stroke(sheet, at([(0.0, 0.1), (0.0, 1.0)]), hull, tall * 0.012)
-    main = np.concatenate([spline(at([(-0.02, 0.97), (-0.16, 0.6), (-0.29, 0.17)]), closed=False), at([(-0.29, 0.17), (-0.02, 0.15)])])
-    jib = np.concatenate([spline(at([(0.02, 0.90), (0.17, 0.5), (0.32, 0.16)]), closed=False), at([(0.32, 0.16), (0.04, 0.17)])])
+    main = np.concatenate(
+        [spline(at([(-0.02, 0.97), (-0.16, 0.6), (-0.29, 0.17)]), closed=False), at([(-0.29, 0.17), (-0.02, 0.15)])]
+    )
+    jib = np.concatenate(
+        [spline(at([(0.02, 0.90), (0.17, 0.5), (0.32, 0.16)]), closed=False), at([(0.32, 0.16), (0.04, 0.17)])]
+    )
     fill(sheet, main, sail)
     fill(sheet, jib, shade(sail, 0.86))
     for y in (0.34, 0.52, 0.7):
@@ -39,12 +43,20 @@ def lighthouse(sheet: Array, foot: Point, tall: float, wall: Rgb, band: Rgb, lam
         half = [0.115 - 0.055 * y / 0.78 for y in (low, high)]
         body = band if i % 2 else wall
         fill(sheet, placed([(-half[0], low), (half[0], low), (half[1], high), (-half[1], high)], foot, tall), body)
-        fill(sheet, placed([(half[0] * 0.25, low), (half[0], low), (half[1], high), (half[1] * 0.25, high)], foot, tall), shade(body, 0.72))
+        fill(
+            sheet,
+            placed([(half[0] * 0.25, low), (half[0], low), (half[1], high), (half[1] * 0.25, high)], foot, tall),
+            shade(body, 0.72),
+        )
     fill(sheet, placed([(-0.09, 0.78), (0.09, 0.78), (0.09, 0.80), (-0.09, 0.80)], foot, tall), shade(band, 0.5))
     fill(sheet, placed([(-0.045, 0.80), (0.045, 0.80), (0.045, 0.89), (-0.045, 0.89)], foot, tall), lamp)
     for x in (-0.045, -0.01, 0.025, 0.045):
         stroke(sheet, placed([(x, 0.80), (x, 0.89)], foot, tall), shade(band, 0.4), tall * 0.008)
-    fill(sheet, placed([(-0.06, 0.89), (0.06, 0.89), (0.02, 0.96), (0, 1.0), (-0.02, 0.96)], foot, tall), shade(band, 0.55))
+    fill(
+        sheet,
+        placed([(-0.06, 0.89), (0.06, 0.89), (0.02, 0.96), (0, 1.0), (-0.02, 0.96)], foot, tall),
+        shade(band, 0.55),
+    )
 
 
 def birds(sheet: Array, rng: np.random.Generator, center: Point, spread: float, n: int, color: Rgb) -> None:
@@ -85,14 +97,51 @@ def _animal(kind: str, foot: Point, tall: float, *, mirrored: bool) -> list[Arra
         return placed(points, foot, tall, mirrored=mirrored)
 
     wide = {"owl": 1.0, "rabbit": 1.05, "cat": 0.92}.get(kind, 0.84)
-    body = spline(at([(x * wide, y) for x, y in [(-0.30, 0.0), (-0.33, 0.16), (-0.25, 0.38), (-0.16, 0.56), (0, 0.62), (0.16, 0.56), (0.25, 0.38), (0.33, 0.16), (0.30, 0.0), (0, -0.01)]]))
-    head = spline(at([(-0.17, 0.70), (-0.13, 0.58), (0, 0.53), (0.13, 0.58), (0.17, 0.70), (0.11, 0.82), (0, 0.85), (-0.11, 0.82)]))
+    body = spline(
+        at(
+            [
+                (x * wide, y)
+                for x, y in [
+                    (-0.30, 0.0),
+                    (-0.33, 0.16),
+                    (-0.25, 0.38),
+                    (-0.16, 0.56),
+                    (0, 0.62),
+                    (0.16, 0.56),
+                    (0.25, 0.38),
+                    (0.33, 0.16),
+                    (0.30, 0.0),
+                    (0, -0.01),
+                ]
+            ]
+        )
+    )
+    head = spline(
+        at(
+            [
+                (-0.17, 0.70),
+                (-0.13, 0.58),
+                (0, 0.53),
+                (0.13, 0.58),
+                (0.17, 0.70),
+                (0.11, 0.82),
+                (0, 0.85),
+                (-0.11, 0.82),
+            ]
+        )
+    )
     ears: dict[str, list[list[Point]]] = {
         "cat": [[(-0.17, 0.72), (-0.155, 0.97), (-0.03, 0.83)], [(0.17, 0.72), (0.155, 0.97), (0.03, 0.83)]],
         "fox": [[(-0.18, 0.70), (-0.17, 1.0), (-0.02, 0.82)], [(0.18, 0.70), (0.17, 1.0), (0.02, 0.82)]],
         "wolf": [[(-0.17, 0.72), (-0.14, 0.99), (-0.03, 0.83)], [(0.17, 0.72), (0.14, 0.99), (0.03, 0.83)]],
-        "dog": [[(-0.10, 0.83), (-0.21, 0.80), (-0.25, 0.60), (-0.16, 0.62)], [(0.10, 0.83), (0.21, 0.80), (0.25, 0.60), (0.16, 0.62)]],
-        "rabbit": [[(-0.13, 0.78), (-0.15, 1.05), (-0.10, 1.16), (-0.04, 1.02), (-0.02, 0.82)], [(0.13, 0.78), (0.18, 1.03), (0.14, 1.15), (0.06, 1.03), (0.02, 0.82)]],
+        "dog": [
+            [(-0.10, 0.83), (-0.21, 0.80), (-0.25, 0.60), (-0.16, 0.62)],
+            [(0.10, 0.83), (0.21, 0.80), (0.25, 0.60), (0.16, 0.62)],
+        ],
+        "rabbit": [
+            [(-0.13, 0.78), (-0.15, 1.05), (-0.10, 1.16), (-0.04, 1.02), (-0.02, 0.82)],
+            [(0.13, 0.78), (0.18, 1.03), (0.14, 1.15), (0.06, 1.03), (0.02, 0.82)],
+        ],
         "owl": [[(-0.16, 0.76), (-0.15, 0.92), (-0.04, 0.84)], [(0.16, 0.76), (0.15, 0.92), (0.04, 0.84)]],
     }
     tails: dict[str, list[Point]] = {
@@ -105,10 +154,16 @@ def _animal(kind: str, foot: Point, tall: float, *, mirrored: bool) -> list[Arra
     if kind in tails:
         bushy = kind in ("fox", "wolf")
         spine = spline(at(tails[kind]), closed=False)
-        widths = tall * (np.sin(np.linspace(0.35, np.pi - 0.12, len(spine))) * 0.17 + 0.01 if bushy else np.linspace(0.075, 0.05, len(spine)))
+        widths = tall * (
+            np.sin(np.linspace(0.35, np.pi - 0.12, len(spine))) * 0.17 + 0.01
+            if bushy
+            else np.linspace(0.075, 0.05, len(spine))
+        )
         along = np.gradient(spine, axis=0)
         normal = np.stack([-along[:, 1], along[:, 0]], axis=-1) / np.maximum(np.hypot(*along.T), 1e-6)[:, None]
-        pieces.append(np.concatenate([spine + normal * widths[:, None] / 2, (spine - normal * widths[:, None] / 2)[::-1]]))
+        pieces.append(
+            np.concatenate([spine + normal * widths[:, None] / 2, (spine - normal * widths[:, None] / 2)[::-1]])
+        )
         if not bushy:
             pieces.append(ellipse_points(tuple(spine[-1]), tall * 0.026, tall * 0.026, n=16))
     return pieces
@@ -121,7 +176,20 @@ def standing_person(sheet: Array, foot: Point, tall: float, color: Rgb, *, mirro
         return placed(points, foot, tall, mirrored=mirrored)
 
     fill(sheet, ellipse_points((foot[0], foot[1] - tall * 0.925), tall * 0.056, tall * 0.072, n=32), color)
-    coat = [(-0.035, 0.87), (-0.125, 0.82), (-0.155, 0.62), (-0.15, 0.42), (-0.115, 0.43), (-0.125, 0.33), (0.125, 0.33), (0.115, 0.43), (0.15, 0.42), (0.155, 0.62), (0.125, 0.82), (0.035, 0.87)]
+    coat = [
+        (-0.035, 0.87),
+        (-0.125, 0.82),
+        (-0.155, 0.62),
+        (-0.15, 0.42),
+        (-0.115, 0.43),
+        (-0.125, 0.33),
+        (0.125, 0.33),
+        (0.115, 0.43),
+        (0.15, 0.42),
+        (0.155, 0.62),
+        (0.125, 0.82),
+        (0.035, 0.87),
+    ]
     fill(sheet, at(coat), color)
     fill(sheet, at([(-0.105, 0.35), (-0.095, 0.0), (-0.025, 0.0), (-0.012, 0.34)]), color)
     fill(sheet, at([(0.012, 0.34), (0.04, 0.0), (0.11, 0.0), (0.105, 0.35)]), color)
@@ -140,6 +208,11 @@ def balloon(sheet: Array, center: Point, radius: float, colors: tuple[Rgb, Rgb])
         fill(sheet, np.concatenate([left, right[::-1]]), shade(colors[i % 2], light))
     low = y + radius * 1.25
     for dx in (-0.16, 0.16):
-        stroke(sheet, np.array([(x + dx * radius, low), (x + dx * 0.8 * radius, low + radius * 0.3)]), shade(colors[0], 0.35), 1)
+        stroke(
+            sheet,
+            np.array([(x + dx * radius, low), (x + dx * 0.8 * radius, low + radius * 0.3)]),
+            shade(colors[0], 0.35),
+            1,
+        )
     basket = np.array([(-0.15, 0.28), (0.15, 0.28), (0.12, 0.5), (-0.12, 0.5)]) * radius + np.array([x, low])
     fill(sheet, basket, mix(shade(colors[1], 0.4), (70, 45, 30), 0.6))

@@ -11,7 +11,6 @@ from shared.providers.offline_brief import Brief
 from shared.providers.offline_paint import (
     Array,
     Rgb,
-    blank,
     disc,
     distance,
     gradient,
@@ -19,11 +18,11 @@ from shared.providers.offline_paint import (
     light,
     mix,
     noise,
+    opaque,
     resized,
     smooth,
     soft_size,
     to_bytes,
-    opaque,
 )
 from shared.providers.offline_scene import Layer, Sheet, Stage, trimmed
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from shared.providers.offline_air import air
 from shared.providers.offline_brief import Brief
-from shared.providers.offline_land import ridge
-from shared.providers.offline_outdoors import air
+from shared.providers.offline_land import Range, ridge
 from shared.providers.offline_paint import (
     Array,
     Rgb,
@@ -43,10 +43,9 @@ def space(brief: Brief, stage: Stage) -> Scene:
     layers.append(_moons(brief, stage, stage.at(u, v), radius))
     for i, far in enumerate((0.55, 0.28, 0.02)):
         base, rise = 0.84 + 0.08 * i, brief.draw(f"rise {i}", 0.08, 0.2)
-        land, crest = ridge(
-            brief, stage, f"ridge {i}", base=base, rise=rise, far=far, sun_u=sun_u, surface="crags", cells=2.2
-        )
-        layers.append(land)
+        land = Range(name=f"ridge {i}", base=base, rise=rise, far=far, sun_u=sun_u, surface="crags", cells=2.2)
+        sheet, crest = ridge(brief, stage, land)
+        layers.append(sheet)
     figure = blank(stage.width, stage.height)
     x = (0.5 - side * brief.draw("figure u", 0.1, 0.3)) * stage.width
     foot = (x, min(float(crest[int(x)]) + 2, stage.height * 0.97))
@@ -118,7 +117,9 @@ def _planet(brief: Brief, stage: Stage, center: tuple[float, float], radius: flo
     k = width / stage.width
     rim = (center[0] * k + sun_side * radius * k * 0.12, (center[1] - radius * 0.06) * k)
     glow = 0.6 * np.exp(-np.maximum(distance(width, height, rim) / (radius * k) - 0.95, 0) / 0.16)
-    layers: list[Layer] = [Sheet(resized(light(mix(palette.light, palette.sky[2], 0.6), glow), stage.width, stage.height), 0.05)]
+    layers: list[Layer] = [
+        Sheet(resized(light(mix(palette.light, palette.sky[2], 0.6), glow), stage.width, stage.height), 0.05)
+    ]
     if not brief.chance("ring", 0.6):
         return [*layers, globe]
     tilt, turn = brief.draw("ring tilt", 0.14, 0.3), brief.draw("ring turn", -0.5, 0.5)
@@ -146,7 +147,9 @@ def _globe(brief: Brief, stage: Stage, center: tuple[float, float], radius: floa
     latitude = (np.arcsin(np.clip(y, -1, 1)) / 3.1416 + 0.5) * 500 + 0 * x
     latitude += (cv2.remap(swirl, longitude, latitude, cv2.INTER_LINEAR) - 0.5) * (26 if banded else 60)
     skin = cv2.remap(grain, longitude, latitude, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)[..., None]
-    low, high, pale = (np.array(c, np.float32) for c in (mix(palette.leaf, palette.land, 0.2), palette.accent, palette.light))
+    low, high, pale = (
+        np.array(c, np.float32) for c in (mix(palette.leaf, palette.land, 0.2), palette.accent, palette.light)
+    )
     color = low + (high - low) * smooth(0.3, 0.65, skin) + (pale - high) * smooth(0.62, 0.9, skin) * 0.75
     lit = np.clip(sun_side * x * 0.78 - y * 0.28 + z * 0.5, -0.2, 1)
     color *= (0.05 + 1.12 * np.clip(lit, 0, 1) ** 0.85)[..., None]
@@ -166,7 +169,9 @@ def _ring(brief: Brief, stage: Stage, center: tuple[float, float], radius: float
     y = np.arange(stage.height, dtype=np.float32)[:, None] - center[1]
     c, s = float(np.cos(turn)), float(np.sin(turn))
     far = np.sqrt((x * c + y * s) ** 2 + ((y * c - x * s) / tilt) ** 2) / radius
-    grooves = cv2.resize(brief.rng("ring").random((1, 46), dtype=np.float32), (1024, 1), interpolation=cv2.INTER_CUBIC)[0]
+    grooves = cv2.resize(brief.rng("ring").random((1, 46), dtype=np.float32), (1024, 1), interpolation=cv2.INTER_CUBIC)[
+        0
+    ]
     at = np.clip((far - 1.35) / 0.85, 0, 1)
     band = grooves[(at * 1023).astype(np.int32)] * smooth(0.0, 0.03, at) * smooth(1.0, 0.96, at)
     opacity = np.clip(band * 1.05, 0, 0.92)

@@ -255,7 +255,9 @@ def _flow(picture: Array, brief: Brief, unit: int) -> Array:
     """Return the direction of strokes, radians, float32 (height, width): along the forms."""
     height, width = picture.shape[:2]
     k = max(1, round(unit / 300))
-    gray = cv2.cvtColor(resized(picture, width // k, height // k, cv2.INTER_AREA), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    gray = cv2.cvtColor(resized(picture, width // k, height // k, cv2.INTER_AREA), cv2.COLOR_RGB2GRAY).astype(
+        np.float32
+    )
     gray = cv2.GaussianBlur(gray, (0, 0), 3)
     gx, gy = cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)
     wander = (noise(brief.rng("flow"), width // k, height // k, (3, 3), 3) - 0.5) * 2.4
@@ -264,7 +266,9 @@ def _flow(picture: Array, brief: Brief, unit: int) -> Array:
     return resized(0.5 * np.arctan2(xy, xx) + np.float32(np.pi / 2), width, height, cv2.INTER_NEAREST)
 
 
-def _strokes(rng: np.random.Generator, canvas: Array, reference: Array, flow: Array, size: float, coverage: float) -> None:
+def _strokes(
+    rng: np.random.Generator, canvas: Array, reference: Array, flow: Array, size: float, coverage: float
+) -> None:
     """Paint strokes of *size* pixels where *canvas* still differs from *reference*."""
     height, width = flow.shape
     n = int(coverage * 2.2 * width * height / size**2)

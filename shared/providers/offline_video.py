@@ -23,7 +23,7 @@ from shared.providers.offline_music import SAMPLE_RATE, soundtrack
 from shared.providers.offline_paint import Array
 
 _AAC_SAMPLES = 1024  # per AAC frame
-_X264 = {"preset": "veryfast", "crf": "21", "x264-params": "colormatrix=smpte170m:range=tv"}
+_X264 = {"preset": "ultrafast", "crf": "23", "x264-params": "colormatrix=smpte170m:range=tv"}
 
 
 def render_video(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,6 +14,7 @@ from shared.stores.ledger import Ledger
 from shared.stores.records import from_doc, to_doc
 
 COLLECTION = "jobs"
+PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,16 @@ class Jobs:
         where: list[tuple[str, Comparison, str]] = [("state", "==", state.value)]
         found = self._documents.query(COLLECTION, where, order_by="created_at", descending=True, limit=limit)
         return [load(s) for s in found]
+
+    def every_in_state(self, state: State) -> Iterator[Loaded]:
+        """Yield all jobs of a state, newest first, a page at a time."""
+        where: list[tuple[str, Comparison, str]] = [("state", "==", state.value)]
+        last: Snapshot | None = None
+        while page := self._documents.query(
+            COLLECTION, where, order_by="created_at", descending=True, limit=PAGE, after=last
+        ):
+            yield from map(load, page)
+            last = page[-1]
 
     def newest(self, limit: int, after: Snapshot | None = None) -> list[Snapshot]:
         """Return a page of jobs, newest first; read them with `load`."""

@@ -164,6 +164,19 @@ def test_an_indexed_number_beyond_any_use_is_refused(store: SqliteDocumentStore)
         store.commit([create("jobs/a", {"at": -1.7e308})])
 
 
+def test_a_version_never_comes_back_after_the_store_was_opened_again(tmp_path: Path) -> None:
+    path = str(tmp_path / "state.db")
+    store = SqliteDocumentStore(path, indexes={})
+    (old,) = store.commit([create("jobs/a", {})])
+    store.close()
+    store = SqliteDocumentStore(path, indexes={})
+    store.commit([delete("jobs/a")])
+    store.commit([create("jobs/a", {})])
+    with pytest.raises(StoreConflict):
+        store.commit([put("jobs/a", {"n": 1}, old)])
+    store.close()
+
+
 # ---------------------------------------------------------------- threads
 
 
@@ -227,6 +240,13 @@ while True:
 """
 
 
+def test_a_commit_keeps_others_from_writing_from_its_very_beginning(store: SqliteDocumentStore, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "state.db", timeout=0, isolation_level=None)
+    with store._file.write(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+    other.close()
+
+
 def test_several_processes_write_to_one_file(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     store = SqliteDocumentStore(str(path), indexes={})
@@ -260,7 +280,8 @@ def test_a_killed_process_leaves_every_commit_it_saw_and_no_half_one(tmp_path: P
     assert process.stdout is not None
     seen = [process.stdout.readline() for _ in range(50)]
     os.kill(process.pid, signal.SIGKILL)
-    seen += process.communicate()[0].splitlines(keepends=True)
+    seen += process.stdout.readlines()
+    process.communicate()
     last = int([line for line in seen if line.endswith("\n")][-1])
     store = SqliteDocumentStore(str(path), indexes={})
     a, b = (found.data["n"] for found in store.get(["jobs/a", "others/b"]) if found is not None)

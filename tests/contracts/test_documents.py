@@ -247,6 +247,7 @@ def test_a_commit_writes_each_document_once(store: DocumentStore) -> None:
     "data",
     [
         pytest.param({"t": "x" * 1_048_576}, id="one text"),
+        pytest.param({"t": "x" * 1_048_488}, id="one text that leaves room for nothing else"),
         pytest.param({"t": "é" * 524_288}, id="bytes, not characters"),
         pytest.param({f"f{n}": "x" * 10_000 for n in range(105)}, id="many texts"),
         pytest.param({"n": [0] * 131_072}, id="integers of 8 bytes each"),
@@ -333,7 +334,8 @@ def nested(levels: int) -> Json:
         pytest.param({"n": {"__x__": 1}}, id="reserved name deep inside"),
         pytest.param({"": 1}, id="empty name"),
         pytest.param({"x" * 1_501: 1}, id="long name"),
-        pytest.param(nested(22), id="too deep"),
+        pytest.param(nested(21), id="too deep"),
+        pytest.param({"a": [nested(19)]}, id="too deep in an array"),
         pytest.param({"name": "x" * 1_501}, id="indexed text over 1,500 bytes"),
         pytest.param(["not", "an", "object"], id="not an object"),
     ],

@@ -57,18 +57,17 @@ def ce_headers(event_id: str, kind: str = "google.cloud.pubsub.topic.v1.messageP
 class Served:
     """One function's process."""
 
-    def __init__(self, name: str, home: Path) -> None:
+    def __init__(self, name: str, home: Path, **environment: str) -> None:
         row = wiring.functions()[name]
         self.port = _free_port()
         self.out, self.err = home / f"{name}.out", home / f"{name}.err"
         # -P: like the deployed console script, it does not find the repository by being started in it.
         command = [sys.executable, "-P", "-m", "functions_framework", "--host", "127.0.0.1", "--port", str(self.port)]
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": ".", "ATELIER_HOME": str(home)}
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self._process = subprocess.Popen(
                 [*command, "--target", row["entry_point"], "--source", row["source"]],
                 cwd=ROOT,
-                env=environment,
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": ".", "ATELIER_HOME": str(home), **environment},
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
@@ -97,7 +96,7 @@ class Served:
             response = connection.getresponse()
             return Answer(response.status, dict(response.getheaders()), response.read())
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """End the process and its workers."""
         os.killpg(self._process.pid, signal.SIGTERM)
         try:
@@ -129,7 +128,7 @@ class Cloud:
     def stop(self) -> None:
         """End every process."""
         for served in self._served.values():
-            served.stop()
+            served.close()
 
     def submit(self, request: Json) -> str:
         """Publish a request as upstream would; return the id of its job."""

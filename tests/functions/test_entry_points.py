@@ -6,8 +6,10 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from shared.domain.intake import Envelope
 from shared.domain.job import State
 from shared.ports import Json
 from shared.stores.audit import audit
-from tests.functions.serving import JSON_TYPE, ROOT, Cloud, ce_headers, forwarded, push
+from tests.functions.serving import JSON_TYPE, ROOT, Cloud, Served, ce_headers, forwarded, push
 
 ROWS = wiring.functions()
 EVENT_FUNCTIONS = [name for name, row in ROWS.items() if "topic" in row["trigger"]]
@@ -250,6 +252,16 @@ def test_every_line_a_function_writes_is_a_json_log_entry(cloud: Cloud, name: st
     lines = [json.loads(line) for line in served.out.read_text().splitlines()]
     assert {"event.unreadable"} <= {line["message"] for line in lines}
     assert all(line["severity"] for line in lines)
+
+
+def test_a_setting_that_is_not_one_is_a_nack_and_the_log_names_it(tmp_path: Path) -> None:
+    with closing(Served("validate", tmp_path, ATELIER_DAYLY_BUDGET_USD="5")) as served:
+        served.ready()
+        answer = served.send(push(text("no-settings"), message_id="21"))
+        assert (answer.status, "SettingsError" in json.loads(answer.body)["error"]) == (500, True)
+        log = served.err.read_text()
+    assert "ATELIER_DAYLY_BUDGET_USD is not a setting; did you mean ATELIER_DAILY_BUDGET_USD?" in log
+    assert "Traceback" not in log
 
 
 # ---------------------------------------------------------------- all of them together

@@ -4,7 +4,7 @@ Started as `python -m tests.pipeline.crash_child`: imports everything once, then
 reads, so that a run costs no start of Python. Orders and answers are lines of JSON:
 
     {"do": "start", "file": FILE, "out": FOLDER, "environment": {…}, "at": N, "signal": "KILL"}  ->  {"pid": PID}
-    {"do": "wait", "pid": PID}                                                                  ->  {"status": CODE}
+    {"do": "wait", "pid": PID}                            ->  {"status": exit code, -signal, or null when stopped}
 
 A point is the moment before or after a call that changes something outside the process: a commit of documents, a
 publication or acknowledgement of events (ticks left out, as their number is a matter of time), a new object, a call
@@ -14,6 +14,7 @@ of the provider. They are counted from 1 over all threads and listed in FOLDER/p
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import json
 import os
@@ -44,7 +45,7 @@ from shared.ports import Clock, Message
 from shared.providers import offline, offline_image, offline_text, offline_video  # noqa: F401
 from shared.settings import Settings
 
-PATIENCE_S = 40  # a run that hangs ends by SIGALRM
+PATIENCE_S = 30  # a run that hangs tells where, and ends by SIGALRM
 LOOK_EVERY_S = 0.02
 
 Order = dict[str, Any]
@@ -99,9 +100,10 @@ def _is_no_tick(messages: list[Message | Delivery]) -> bool:
 
 def _run_order(order: Order) -> int:
     os.environ.update(order["environment"])
-    signal.alarm(PATIENCE_S)
     _redirect(1, Path(order["out"], "stdout"))
     _redirect(2, Path(order["out"], "stderr"))
+    faulthandler.register(signal.SIGALRM, chain=True)
+    signal.alarm(PATIENCE_S)
     build, points = bootstrap.build, Points(order)
 
     def build_with_points(settings: Settings, clock: Clock | None = None) -> Services:
@@ -110,7 +112,7 @@ def _run_order(order: Order) -> int:
     bootstrap.build = build_with_points
     _run.LOOK_EVERY_S = LOOK_EVERY_S
     generate.LEASE_GRACE_S = order.get("lease_grace_s", generate.LEASE_GRACE_S)
-    code = __main__.main(["run", order["file"], "--json"])
+    code = __main__.main(["run", order["file"], *order.get("arguments", ["--json"])])
     sys.stdout.flush()
     return code
 
@@ -149,6 +151,11 @@ def _start(order: Order) -> dict[str, int]:
         os._exit(code)
 
 
+def _wait(pid: int) -> int | None:
+    _, status = os.waitpid(pid, os.WUNTRACED)
+    return None if os.WIFSTOPPED(status) else os.waitstatus_to_exitcode(status)
+
+
 def serve() -> None:
     """Carry out the orders on standard input until it ends."""
     with tempfile.TemporaryDirectory() as folder:
@@ -159,7 +166,7 @@ def serve() -> None:
             if order["do"] == "start":
                 answer = _start(order)
             else:
-                answer = {"status": os.waitstatus_to_exitcode(os.waitpid(order["pid"], 0)[1])}
+                answer = {"status": _wait(order["pid"])}
             print(json.dumps(answer), flush=True)
 
 

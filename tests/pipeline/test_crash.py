@@ -20,11 +20,13 @@ from pathlib import Path
 import pytest
 
 from shared import bootstrap
+from shared.clock import SystemClock
 from shared.domain.job import Job
 from shared.ports import Json
 from shared.settings import Settings
 from shared.stores.audit import Audit, audit
 from shared.stores.jobs import load
+from tests.pipeline.harness import Pipeline
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {"ATELIER_OFFLINE_RENDER_S": "0.05", "ATELIER_TICK_S": "0.05", "ATELIER_WORKERS": "2"}
@@ -39,7 +41,6 @@ SCENARIOS: dict[str, list[Json]] = {
     "forgotten": [{**FORGOTTEN, "request_id": "forgotten"}],
     "video": [{**CLIP, "request_id": "clip"}],
 }
-EVERYTHING = [request for requests in SCENARIOS.values() for request in requests]
 CHUNKS = 2
 RANDOM_KILLS = 50
 RANDOM_CHUNKS = 5
@@ -66,9 +67,10 @@ class Server:
         """Fork a run; return its process id."""
         return int(self._ask({"do": "start", **order})["pid"])
 
-    def wait(self, pid: int) -> int:
-        """Return the exit code of a run, negative for a signal."""
-        return int(self._ask({"do": "wait", "pid": pid})["status"])
+    def wait(self, pid: int) -> int | None:
+        """Return the exit code of a run, negative for a signal; None when it was only stopped."""
+        status: int | None = self._ask({"do": "wait", "pid": pid})["status"]
+        return status
 
     def _ask(self, order: Json) -> Json:
         assert self._process.stdin is not None
@@ -98,13 +100,18 @@ class Home:
         self.runs += 1
         self.out.mkdir(parents=True)
         file = self.folder / "requests.jsonl"
-        file.write_text("".join(json.dumps(request) + "\n" for request in self.requests))
+        if not file.exists():
+            file.write_text("".join(json.dumps(request) + "\n" for request in self.requests))
         environment = {**ENVIRONMENT, **self.settings, "ATELIER_HOME": str(self.folder / "home")}
         return self.server.start({"file": str(file), "out": str(self.out), "environment": environment, **order})
 
-    def run(self, **order: object) -> int:
+    def run(self, **order: object) -> int | None:
         """Run to the end, or to the signal; return the exit code."""
         return self.server.wait(self.start(**order))
+
+    def told(self) -> str:
+        """What the latest run wrote on standard error."""
+        return (self.out / "stderr").read_text()
 
     def points(self) -> list[str]:
         """The points that the latest run passed."""
@@ -138,22 +145,37 @@ def server() -> Iterator[Server]:
 
 
 @functools.cache
-def reference(server: Server, scenario: str) -> tuple[dict[str, Json], int, float]:
+def reference(server: Server, *scenarios: str) -> tuple[dict[str, Json], int, float]:
     """Results, number of points and seconds of a run that nothing disturbs."""
-    requests = EVERYTHING if scenario == "everything" else SCENARIOS[scenario]
-    with tempfile.TemporaryDirectory() as folder:
-        home = Home(server, Path(folder), requests)
-        started = time.monotonic()
-        assert home.run() == 0
-        return home.results(), len(home.points()), time.monotonic() - started
+    started = length_s = 0.0
+    for _ in range(2):  # the first one makes the pieces
+        with tempfile.TemporaryDirectory() as folder:
+            home = Home(server, Path(folder), requests_of(*scenarios))
+            started = time.monotonic()
+            assert home.run() == 0, home.told()
+            length_s = time.monotonic() - started
+            results, points = home.results(), len(home.points())
+    return results, points, length_s
 
 
-def assert_recovered(home: Home, expected: dict[str, Json]) -> None:
-    """Run again; every job has ended as without the crash, and every call that was bought is accounted for."""
+def requests_of(*scenarios: str) -> list[Json]:
+    """The requests of some scenarios."""
+    return [request for scenario in scenarios for request in SCENARIOS[scenario]]
+
+
+def assert_recovered(home: Home, expected: dict[str, Json]) -> set[str]:
+    """Run again, and check that the crash changed nothing; return the jobs with money in suspense."""
     started = time.monotonic()
     code = home.run()
     took_s = time.monotonic() - started
-    assert code in (0, 1), (code, (home.out / "stderr").read_text())
+    assert code in (0, 1), home.told()
+    in_doubt = assert_accounted(home, expected)
+    assert took_s < PROMPT_S
+    return in_doubt
+
+
+def assert_accounted(home: Home, expected: dict[str, Json]) -> set[str]:
+    """Every job of the latest run has ended as *expected*, and every call that was bought is accounted for."""
     found, jobs = home.books()
     assert found.problems == []
     assert found.held == 0
@@ -168,12 +190,12 @@ def assert_recovered(home: Home, expected: dict[str, Json]) -> None:
         job_id, _, number = key.rpartition("-")
         assert jobs[job_id].attempt(int(number)).booked or job_id in in_doubt, key
     assert in_doubt <= {r["job_id"] for name, r in results.items() if name == "forgotten"}
-    assert took_s < PROMPT_S, took_s
+    return in_doubt
 
 
 def _ending(result: Json) -> Json:
     pieces = [{k: piece[k] for k in ("sha256", "grade", "size_bytes")} for piece in result["outputs"]]
-    told = ("type", "grade", "cost_usd", "model", "fallback_used", "attempts", "errors")
+    told = ("type", "grade", "cost_usd", "model", "fallback_used", "errors")
     return {**{key: result[key] for key in told}, "outputs": pieces}
 
 
@@ -181,22 +203,94 @@ def _ending(result: Json) -> Json:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_run_killed_at_any_point_is_finished_by_the_next(server, tmp_path, scenario, chunk):
     expected, points, _ = reference(server, scenario)
-    killed = 0
+    killed, in_doubt = 0, 0
     for point in range(1 + chunk, points + 1, CHUNKS):
         home = Home(server, tmp_path / str(point), SCENARIOS[scenario])
         killed += home.run(at=point) == -signal.SIGKILL
-        assert_recovered(home, expected)
+        in_doubt += len(assert_recovered(home, expected))
     assert killed > 0.8 * points / CHUNKS  # which worker takes what may change the count a little
+    assert (in_doubt > 0) == (scenario == "forgotten")
 
 
 @pytest.mark.parametrize("chunk", range(RANDOM_CHUNKS))
 def test_a_run_killed_at_any_time_is_finished_by_the_next(server, tmp_path, chunk):
-    expected, _, length_s = reference(server, "everything")
+    expected, _, length_s = reference(server, *SCENARIOS)
     draw = random.Random(chunk)
     for n in range(RANDOM_KILLS // RANDOM_CHUNKS):
-        home = Home(server, tmp_path / str(n), EVERYTHING)
+        home = Home(server, tmp_path / str(n), requests_of(*SCENARIOS))
         pid = home.start()
         time.sleep(draw.uniform(0, length_s))
         os.kill(pid, signal.SIGKILL)
         home.server.wait(pid)
         assert_recovered(home, expected)
+
+
+def test_a_run_killed_again_and_again_gets_further_every_time(server, tmp_path):
+    expected, _, length_s = reference(server, *SCENARIOS)
+    home, draw = Home(server, tmp_path, requests_of(*SCENARIOS)), random.Random(7)
+    for _ in range(6):
+        pid = home.start()
+        time.sleep(draw.uniform(0.3, 0.7) * length_s)
+        os.kill(pid, signal.SIGKILL)
+        home.server.wait(pid)
+    assert_recovered(home, expected)
+
+
+def test_two_runs_at_once_end_every_job_once_and_buy_nothing_twice(server, tmp_path):
+    expected, _, _ = reference(server, *SCENARIOS)
+    one = Home(server, tmp_path, requests_of(*SCENARIOS))
+    other = Home(server, tmp_path, one.requests, runs=10)
+    pids = [one.start(), other.start()]
+    assert [server.wait(pid) for pid in pids] == [0, 0], (one.told(), other.told())
+    for home in (one, other):
+        assert assert_accounted(home, expected) == set()
+    assert one.calls().total() == len(expected) - 1  # one note answers both
+
+
+def test_a_second_run_of_finished_requests_buys_nothing_and_says_so(server, tmp_path):
+    expected, _, _ = reference(server, "text", "image")
+    home = Home(server, tmp_path, requests_of("text", "image"))
+    assert home.run() == 0
+    bought, first = home.calls(), home.results()
+    assert home.run(arguments=[]) == 0
+    assert "3 had been finished before and cost nothing now" in (home.out / "stdout").read_text()
+    assert home.calls() == bought
+    assert home.run() == 0
+    assert home.results() == first
+    assert assert_accounted(home, expected) == set()
+
+
+def overtaken(server: Server, folder: Path, scenario: str, at: str) -> Home:
+    """A home in which one run is stopped in its call, another ends the job, and then the first goes on."""
+    home = Home(server, folder, SCENARIOS[scenario], {"ATELIER_LEASE_S": "1", "ATELIER_WORKERS": "1"})
+    sleeper = home.start(at=at, signal="STOP", lease_grace_s=0.0)
+    assert server.wait(sleeper) is None
+    assert home.run() in (0, 1), home.told()
+    os.kill(sleeper, signal.SIGCONT)
+    assert server.wait(sleeper) in (0, 1)
+    left = Pipeline(folder / "home", clock=SystemClock())
+    left.system.drain(lambda: not any(waiting["due"] for waiting in left.system.bus.backlog().values()))
+    return home
+
+
+@pytest.mark.parametrize("scenario", ["image", "video"])
+def test_an_owner_that_slept_through_its_lease_buys_and_books_nothing_twice(server, tmp_path, scenario):
+    expected, _, _ = reference(server, scenario)
+    home = overtaken(server, tmp_path, scenario, "after start")
+    assert home.calls().total() == 1
+    assert assert_accounted(home, expected) == set()
+
+
+def test_what_a_sleeping_owner_had_bought_is_booked_once_although_the_job_was_given_up(server, tmp_path):
+    home = overtaken(server, tmp_path, "forgotten", "after start")
+    assert home.results()["forgotten"]["errors"][0]["code"] == "ambiguous"
+    found, _ = home.books()
+    assert home.calls().total() == found.entries == 1
+    assert (found.problems, found.unsettled, found.ledger) == ([], [], 5_000)
+
+
+def test_a_call_made_by_an_owner_that_woke_up_too_late_is_booked_beside_the_one_that_replaced_it(server, tmp_path):
+    home = overtaken(server, tmp_path, "image", "before start")
+    found, _ = home.books()
+    assert sorted(home.calls().values()) == [1, 1]
+    assert (found.problems, found.unsettled, found.entries, found.ledger) == ([], [], 2, 40_000)

@@ -1,13 +1,13 @@
-"""Studio compositions: a product on its podium, a portrait in double exposure."""
+"""Product pictures: an object on a podium before an arch or a disc."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from shared.providers.offline_brief import Brief
+from shared.providers.offline_air import air
 from shared.providers.offline_botany import frond
-from shared.providers.offline_objects import OBJECT_WORDS, OBJECTS, ball, cylinder
-from shared.providers.offline_outdoors import air, landscape
+from shared.providers.offline_brief import Brief
+from shared.providers.offline_objects import OBJECT_WORDS, OBJECTS
 from shared.providers.offline_paint import (
     Array,
     Rgb,
@@ -26,11 +26,10 @@ from shared.providers.offline_paint import (
     resized,
     shade,
     soft_size,
-    spline,
-    stroke,
 )
 from shared.providers.offline_scene import Layer, Scene, Sheet, Stage, backdrop, trimmed
-from shared.providers.offline_shapes import Point, birds, placed
+from shared.providers.offline_shading import ball, cylinder
+from shared.providers.offline_shapes import Point
 
 
 def product(brief: Brief, stage: Stage) -> Scene:
@@ -69,7 +68,9 @@ def product(brief: Brief, stage: Stage) -> Scene:
 def _object_name(brief: Brief) -> str:
     for word in brief.words:
         for name, words in OBJECT_WORDS.items():
-            if word in words.split() and not (name == "box" and brief.says("bottle", "cup", "jar", "shoe", "watch", "phone")):
+            if word in words.split() and not (
+                name == "box" and brief.says("bottle", "cup", "jar", "shoe", "watch", "phone")
+            ):
                 return name
     names = ("perfume", "bottle", "jar", "cup", "candle", "bag")
     return names[int(brief.draw("object") * len(names))]
@@ -77,7 +78,12 @@ def _object_name(brief: Brief) -> str:
 
 def _room_colors(brief: Brief) -> tuple[Rgb, Rgb]:
     palette = brief.palette
-    walls = (palette.sky[1], mix(palette.haze, palette.sky[1], 0.5), mix(palette.spice, palette.haze, 0.45), palette.leaf)
+    walls = (
+        palette.sky[1],
+        mix(palette.haze, palette.sky[1], 0.5),
+        mix(palette.spice, palette.haze, 0.45),
+        palette.leaf,
+    )
     wall = walls[int(brief.draw("wall") * len(walls))]
     return wall, mix(wall, palette.sky[2], 0.4)
 
@@ -85,7 +91,19 @@ def _room_colors(brief: Brief) -> tuple[Rgb, Rgb]:
 def _room(brief: Brief, stage: Stage, wall: Rgb, ground: Rgb, floor: float) -> Sheet:
     width, height = soft_size(stage.width, stage.height, 640)
     low = shade(ground, 0.80)
-    field = np.repeat(gradient(height, [(0, shade(wall, 0.74)), (floor - 0.002, shade(wall, 1.06)), (floor + 0.006, shade(ground, 1.12)), (1, low)]), width, axis=1)
+    field = np.repeat(
+        gradient(
+            height,
+            [
+                (0, shade(wall, 0.74)),
+                (floor - 0.002, shade(wall, 1.06)),
+                (floor + 0.006, shade(ground, 1.12)),
+                (1, low),
+            ],
+        ),
+        width,
+        axis=1,
+    )
     near = distance(width, height, (width * brief.draw("lamp u", 0.15, 0.4), height * 0.22)) / min(width, height)
     field *= (0.66 + 0.62 * np.exp(-((near / 0.62) ** 2)))[..., None]
     plaster = noise(brief.rng("plaster"), width, height, (30, 30), 4, 0.7)
@@ -116,7 +134,18 @@ def _arch(brief: Brief, stage: Stage, x: float, floor: float, wall: Rgb) -> Shee
     else:
         for k in range(3):
             half, rise = wide * (1.5 - 0.4 * k), stage.unit * 0.13 * (k + 1)
-            fill(sheet, np.array([(x + shift - half, foot), (x + shift - half, foot - rise), (x + shift + half, foot - rise), (x + shift + half, foot)]), shade(ink, 0.8 + 0.16 * k))
+            fill(
+                sheet,
+                np.array(
+                    [
+                        (x + shift - half, foot),
+                        (x + shift - half, foot - rise),
+                        (x + shift + half, foot - rise),
+                        (x + shift + half, foot),
+                    ]
+                ),
+                shade(ink, 0.8 + 0.16 * k),
+            )
     return trimmed(sheet, 0.08)
 
 
@@ -127,7 +156,9 @@ def _leaf_shadows(brief: Brief, stage: Stage, wall: Rgb) -> Sheet:
     for _ in range(3):
         start = (stage.width * (corner + float(rng.normal(0, 0.06))), stage.height * float(rng.uniform(-0.1, 0.25)))
         heading = (0.35 if corner == 0 else np.pi - 0.35) + float(rng.normal(0.2, 0.3)) * (1 if corner == 0 else -1)
-        frond(sheet, start, heading, stage.unit * float(rng.uniform(0.5, 0.85)), shade(wall, 0.3), shade(wall, 0.3), rng)
+        frond(
+            sheet, start, heading, stage.unit * float(rng.uniform(0.5, 0.85)), shade(wall, 0.3), shade(wall, 0.3), rng
+        )
     return Sheet(faded(blurred(sheet, stage.unit * 0.007), 0.34), 0.1)
 
 
@@ -136,7 +167,14 @@ def _cast(stage: Stage, foot: Point, radius: float, tall: float, ink: Rgb) -> Sh
     sheet = blank(stage.width, stage.height)
     x, y = foot
     fill(sheet, ellipse_points((x + radius * 0.16, y + radius * 0.07), radius * 1.16, radius * 0.30), ink)
-    long = np.array([(x - radius * 0.3, y + radius * 0.24), (x + tall * 1.15, y - tall * 0.16), (x + tall * 1.25, y - tall * 0.02), (x + radius * 0.5, y + radius * 0.3)])
+    long = np.array(
+        [
+            (x - radius * 0.3, y + radius * 0.24),
+            (x + tall * 1.15, y - tall * 0.16),
+            (x + tall * 1.25, y - tall * 0.02),
+            (x + radius * 0.5, y + radius * 0.3),
+        ]
+    )
     fill(sheet, long, ink)
     return trimmed(faded(blurred(sheet, stage.unit * 0.014), 0.5), 0.2)
 
@@ -145,13 +183,20 @@ def _side_podiums(brief: Brief, sheet: Array, stage: Stage, foot: Point, radius:
     rng, palette = brief.rng("side podiums"), brief.palette
     for side in (-1, 1):
         size = radius * float(rng.uniform(0.42, 0.62))
-        at = (foot[0] + side * (radius + size * float(rng.uniform(0.75, 1.15))), foot[1] - radius * float(rng.uniform(0.1, 0.24)))
+        at = (
+            foot[0] + side * (radius + size * float(rng.uniform(0.75, 1.15))),
+            foot[1] - radius * float(rng.uniform(0.1, 0.24)),
+        )
         tall = stage.unit * float(rng.uniform(0.03, 0.17))
-        fill(sheet, ellipse_points((at[0] + size * 0.2, at[1] + size * 0.06), size * 1.15, size * 0.3), shade(stone, 0.6))
+        fill(
+            sheet, ellipse_points((at[0] + size * 0.2, at[1] + size * 0.06), size * 1.15, size * 0.3), shade(stone, 0.6)
+        )
         cylinder(sheet, at, size, tall, mix(stone, palette.spice, 0.35 if side > 0 else 0.12))
         if rng.random() < 0.75:
             r = size * float(rng.uniform(0.3, 0.55))
-            fill(sheet, ellipse_points((at[0] + r * 0.2, at[1] - tall + r * 0.05), r * 0.9, r * 0.22), shade(stone, 0.6))
+            fill(
+                sheet, ellipse_points((at[0] + r * 0.2, at[1] - tall + r * 0.05), r * 0.9, r * 0.22), shade(stone, 0.6)
+            )
             ball(sheet, (at[0], at[1] - tall - r * 0.92), r, palette.spice if side < 0 else palette.accent)
 
 
@@ -163,7 +208,15 @@ def _sprig(brief: Brief, stage: Stage) -> Sheet:
     for k in range(2):
         start = (stage.width * side, stage.height * (0.99 - 0.08 * k))
         heading = (-0.75 if side == 0 else -np.pi + 0.75) + float(rng.normal(0, 0.16))
-        frond(sheet, start, heading, stage.unit * float(rng.uniform(0.26, 0.36)), mix(palette.leaf, palette.land, 0.35), palette.leaf, rng)
+        frond(
+            sheet,
+            start,
+            heading,
+            stage.unit * float(rng.uniform(0.26, 0.36)),
+            mix(palette.leaf, palette.land, 0.35),
+            palette.leaf,
+            rng,
+        )
     return trimmed(blurred(sheet, stage.unit * 0.0022), 0.9)
 
 
@@ -176,85 +229,3 @@ def _lamp_light(brief: Brief, stage: Stage) -> Sheet:
     bars = 1 / (1 + np.exp(-(np.sin(along * 14) - 0.25) * 9))
     strength = bars * np.exp(-(((x - 0.35) / 0.5) ** 2) - ((y - 0.35) / 0.5) ** 2) * 0.13
     return Sheet(resized(light(brief.palette.light, strength), stage.width, stage.height), 0.0)
-
-
-_FACE: list[Point] = [
-    (-0.62, -0.03), (-0.60, 0.07), (-0.47, 0.17), (-0.26, 0.235), (-0.185, 0.31), (-0.195, 0.41), (-0.255, 0.53), (-0.29, 0.67),
-    (-0.255, 0.83), (-0.15, 0.95), (0.0, 1.0), (0.14, 0.975), (0.235, 0.90), (0.272, 0.81), (0.278, 0.745), (0.272, 0.712),
-    (0.262, 0.685), (0.283, 0.645), (0.318, 0.59), (0.333, 0.566), (0.322, 0.549), (0.288, 0.540), (0.284, 0.524), (0.300, 0.503),
-    (0.298, 0.490), (0.282, 0.482), (0.295, 0.470), (0.292, 0.453), (0.270, 0.440), (0.273, 0.412), (0.262, 0.378), (0.225, 0.357),
-    (0.16, 0.353), (0.085, 0.342), (0.05, 0.30), (0.055, 0.235), (0.12, 0.175), (0.30, 0.115), (0.43, 0.05), (0.47, -0.03),
-]  # fmt: skip
-
-
-def portrait(brief: Brief, stage: Stage) -> Scene:
-    """Return a head in profile, filled with a landscape: double exposure."""
-    palette = brief.palette
-    mirrored = brief.chance("facing", 0.5)
-    tall = min(stage.unit * 0.86, stage.height * 0.82) * brief.draw("head", 0.88, 1.02)
-    foot = (stage.width * (0.5 + brief.draw("head u", -0.07, 0.07)), stage.height + stage.unit * 0.02)
-    layers: list[Layer] = [_aura(brief, stage, foot, tall)]
-    mask = blank(stage.width, stage.height)
-    head = placed(_FACE, foot, tall, mirrored=mirrored)
-    curve = np.concatenate([spline(head, 8, closed=False), head[-1:]])
-    rim = blank(stage.width, stage.height)
-    edge = stage.unit * 0.006 * (-1 if mirrored else 1)
-    for target, dx in ((rim, edge), (mask, 0.0)):
-        ink = palette.light if dx else (255, 255, 255)
-        fill(target, curve + np.array([dx, -abs(dx) * 0.3]), ink)
-        _hair(brief, target, foot, tall, ink, dx, mirrored=mirrored)
-    inner = landscape(brief, stage).picture()
-    dark = np.array(mix(palette.land, palette.sky[0], 0.3), np.float32)
-    fade = _exposure(stage, foot, tall, mirrored=mirrored)
-    tone = inner[..., :3] * fade[..., None] + dark * (1 - fade[..., None])
-    figure = np.dstack([tone * (mask[..., 3:] / np.float32(255)), mask[..., 3:]]).astype(np.uint8)
-    layers += [trimmed(rim, 0.4), trimmed(figure, 0.4)]
-    flock = blank(stage.width, stage.height)
-    at = (foot[0] + (-0.33 if mirrored else 0.33) * -1.25 * tall, foot[1] - tall * brief.draw("flock v", 0.78, 1.02))
-    birds(flock, brief.rng("flock"), at, stage.unit * 0.09, brief.count(9), mix(palette.land, palette.haze, 0.1))
-    layers += [trimmed(flock, 0.55, drift=stage.unit * 0.012), air(brief, stage)]
-    return Scene(stage, tuple(layers))
-
-
-def _aura(brief: Brief, stage: Stage, foot: Point, tall: float) -> Sheet:
-    palette = brief.palette
-    width, height = soft_size(stage.width, stage.height, 640)
-    pale = mix(palette.paper, palette.sky[2], 0.5) if not palette.is_night else mix(palette.haze, palette.sky[2], 0.6)
-    field = np.repeat(gradient(height, [(0, mix(pale, palette.sky[1], 0.45)), (0.6, pale), (1, mix(pale, palette.haze, 0.5))]), width, axis=1)
-    wash = noise(brief.rng("wash"), width, height, (3, 3), 5, 0.55)
-    field += (np.array(mix(palette.sky[1], palette.haze, 0.4), np.float32) - field) * (np.clip(wash - 0.45, 0, 1) * 0.9)[..., None]
-    sheet = backdrop(field, stage).pixels
-    at = (foot[0] + stage.unit * brief.draw("aura u", -0.08, 0.08), foot[1] - tall * 0.66)
-    disc(sheet, at, tall * brief.draw("aura r", 0.42, 0.54), mix(palette.accent, palette.spice, brief.draw("aura ink")))
-    stroke(sheet, ellipse_points(at, tall * 0.6, tall * 0.6, n=120), palette.spice, stage.unit * 0.003, closed=True)
-    return Sheet(sheet, 0.0)
-
-
-def _exposure(stage: Stage, foot: Point, tall: float, *, mirrored: bool) -> Array:
-    """Return how strongly the landscape shows, float32 (height, width): full in the head, less at jaw and shoulders."""
-    x = (np.arange(stage.width, dtype=np.float32)[None, :] - foot[0]) / tall * (-1 if mirrored else 1)
-    y = (foot[1] - np.arange(stage.height, dtype=np.float32)[:, None]) / tall
-    deep = np.clip((y - 0.02) / 0.3, 0, 1) * 0.85 + 0.1
-    return np.asarray(deep * (1 - 0.35 * np.clip((x - 0.12) / 0.2, 0, 1)))
-
-
-def _hair(brief: Brief, sheet: Array, foot: Point, tall: float, ink: Rgb, dx: float, *, mirrored: bool) -> None:
-    rng = brief.rng("hair")
-    kind = int(rng.integers(0, 4))
-    if brief.says("man", "boy", "male", "he"):
-        kind = 3
-    at = (foot[0] + dx, foot[1] - abs(dx) * 0.3)
-    if kind == 0:
-        knot = placed([(-0.33, 0.93)], at, tall, mirrored=mirrored)[0]
-        disc(sheet, (float(knot[0]), float(knot[1])), tall * 0.115, ink)
-    elif kind == 1:
-        long = [(0.18, 0.97), (0.0, 1.035), (-0.2, 0.99), (-0.34, 0.82), (-0.38, 0.6), (-0.42, 0.38), (-0.50, 0.16), (-0.40, 0.05), (-0.2, 0.12), (-0.1, 0.4), (-0.1, 0.7)]
-        fill(sheet, spline(placed(long, at, tall, mirrored=mirrored)), ink)
-    elif kind == 2:
-        for _ in range(70):
-            a, r = float(rng.uniform(0.55, 2.95)), float(rng.uniform(0.25, 0.33))
-            curl = placed([(-0.02 + r * np.cos(a), 0.74 + r * 0.9 * np.sin(a))], at, tall, mirrored=mirrored)[0]
-            disc(sheet, (float(curl[0]), float(curl[1])), tall * float(rng.uniform(0.03, 0.075)), ink)
-    else:
-        quiff = [(0.26, 0.86), (0.28, 0.98), (0.16, 1.05), (-0.02, 1.045), (-0.2, 0.98), (-0.3, 0.8), (-0.2, 0.8), (0.1, 0.9)]
-        fill(sheet, spline(placed(quiff, at, tall, mirrored=mirrored)), ink)

@@ -1,0 +1,82 @@
+"""The command line as people start it: in a process of its own, in a home of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[2]
+PATIENCE_S = 40
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The whole of stdout as one JSON value; fails when anything else is there."""
+        return json.loads(self.out)
+
+
+class CommandLine:
+    """Runs `python -m functions` with *home* as its ATELIER_HOME."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("ATELIER_")}
+        return {**kept, "ATELIER_HOME": str(self.home), "PYTHONPATH": str(REPOSITORY), **settings}
+
+    def __call__(self, *arguments: str | Path, **settings: str) -> Outcome:
+        found = subprocess.run(
+            [sys.executable, "-m", "functions", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            env=self.environment(**settings),
+            cwd=self.home.parent,
+        )
+        return Outcome(found.returncode, found.stdout, found.stderr)
+
+    def calls(self) -> list[Any]:
+        """What the offline provider says it has accepted."""
+        record = self.home / "offline_calls.jsonl"
+        return [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+
+
+def note(request_id: str, **fields: Any) -> dict[str, Any]:
+    """A cheap request."""
+    return {
+        "request_id": request_id,
+        "kind": "text",
+        "task": "fast",
+        "prompt": f"A short note about the tides, number {request_id}",
+        **fields,
+    }
+
+
+def picture(request_id: str, **fields: Any) -> dict[str, Any]:
+    """A small picture; there is no way to have one for nothing."""
+    return {
+        "request_id": request_id,
+        "kind": "image",
+        "size": "512",
+        "prefer": "cost",
+        "prompt": f"A paper boat on a quiet pond, number {request_id}",
+        **fields,
+    }
+
+
+def write_lines(path: Path, *lines: Any) -> Path:
+    """Write a JSON Lines file; a string is a line as it is."""
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return path

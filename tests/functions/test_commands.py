@@ -1,0 +1,250 @@
+"""Every command but `run` and `up`: JSON on stdout and nothing else, exit codes, and one clear line when it is wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from shared.settings import describe
+from tests.functions.command_line import CommandLine, Outcome, note, picture, write_lines
+
+
+@pytest.fixture(scope="module")
+def atelier(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    """A home with one finished job of the request in `done.jsonl`."""
+    folder = tmp_path_factory.mktemp("commands")
+    line = CommandLine(folder / "home")
+    assert line("run", write_lines(folder / "done.jsonl", note("done"))).code == 0
+    return line
+
+
+@pytest.fixture(scope="module")
+def done(atelier: CommandLine) -> str:
+    """The id of that job."""
+    found: str = atelier("submit", atelier.home.parent / "done.jsonl", "--json").json["submitted"][0]["job_id"]
+    return found
+
+
+def assert_one_clear_line(found: Outcome, *words: str) -> None:
+    assert found.code == 2
+    assert found.out == ""
+    assert found.err.startswith("error: ")
+    assert found.err.count("\n") == 1
+    for word in words:
+        assert word in found.err
+
+
+# ---------------------------------------------------------------- what each command says
+
+
+def test_status_says_where_a_job_is(atelier, done):
+    assert "succeeded" in atelier("status", done).out
+    found = atelier("status", done, "--json")
+    assert (found.code, found.json["state"], found.json["request_id"]) == (0, "succeeded", "done")
+
+
+def test_explain_tells_candidates_attempts_money_and_timeline(atelier, done):
+    told = atelier("explain", done).out
+    for part in ("candidates\n", "attempts\n", "money\n", "timeline\n", "ledger " + done):
+        assert part in told
+    found = atelier("explain", done, "--json").json
+    assert [line["stage"] for line in found["timeline"]] == ["validate", "generate", "quality_check", "record_cost"]
+    assert found["ledger"][0]["cost_micro_usd"] == found["money"]["spent"] > 0
+
+
+def test_quote_prices_a_request_and_calls_nothing(tmp_path):
+    atelier = CommandLine(tmp_path / "home")
+    found = atelier("quote", write_lines(tmp_path / "q.jsonl", picture("a", count=2, model="offline-image-fine")), "--json")
+    (row,) = found.json["quotes"]
+    assert found.code == 0
+    assert row["first"] == "offline-image-fine"
+    assert (row["low_usd"], row["high_usd"]) == (found.json["total_usd"][0], found.json["total_usd"][1])
+    assert float(row["high_usd"]) >= 0.08 >= float(row["low_usd"]) > 0
+    assert atelier.calls() == []
+
+
+def test_a_quote_of_a_request_that_would_be_refused_ends_with_1_and_says_why(atelier, tmp_path):
+    found = atelier("quote", write_lines(tmp_path / "q.jsonl", note("a"), note("b", tone="dry")))
+    assert found.code == 1
+    assert "tone: is not a field of text requests" in found.out
+
+
+def test_audit_holds_after_a_run(atelier):
+    found = atelier("audit", "--json")
+    assert found.code == 0
+    assert found.json["holds"] is True
+    assert found.json["ledger"] == found.json["spent"] > 0
+    assert "everything adds up" in atelier("audit").out
+
+
+def test_a_budget_limit_that_is_set_is_the_one_that_counts(tmp_path):
+    atelier = CommandLine(tmp_path / "home")
+    assert "tenant:default: 0.001 USD per day" in atelier("budget", "tenant:default", "--limit", "0.001").out
+    found = atelier("run", write_lines(tmp_path / "p.jsonl", picture("a")), "--json")
+    (error,) = found.json["jobs"][0]["errors"]
+    assert error["code"] == "budget_exceeded"
+    assert "tenant:default" in error["message"]
+
+
+def test_budget_shows_what_every_scope_has_used(atelier):
+    found = atelier("budget", "--json").json
+    assert [row["scope"] for row in found["budgets"]] == ["all", "tenant:default"]
+    assert float(found["budgets"][0]["spent"]) > 0
+    assert float(atelier("budget", "all", "--json").json["budgets"][0]["held"]) == 0
+
+
+def test_models_shows_prices_and_which_of_them_are_on(atelier):
+    rows = {row["id"]: row for row in atelier("models", "--kind", "image", "--json").json["models"]}
+    assert rows["offline-image-draft"]["state"] == "on"
+    assert rows["offline-image-draft"]["prices"]
+    assert all("image" in row["kinds"] for row in rows.values())
+    assert {row["state"] for row in rows.values()} > {"on"}
+
+
+def test_retired_models_are_shown_only_when_asked_for(atelier):
+    shown, every = (atelier("models", *more, "--json").json["models"] for more in ([], ["--all"]))
+    assert "retired" not in {row["state"] for row in shown}
+    assert "retired" in {row["state"] for row in every}
+
+
+def test_health_says_that_all_is_well(atelier):
+    found = atelier("health", "--json")
+    assert (found.code, found.json["breakers"]) == (0, [])
+    assert "all breakers closed" in atelier("health").out
+
+
+def test_a_tick_says_how_many_jobs_were_due(atelier):
+    assert atelier("tick", "--json").json == {"due": 0}
+
+
+def test_settings_lists_every_setting(atelier):
+    assert atelier("settings", "--json").json == describe()
+    table = atelier("settings").out
+    assert all(row["name"] in table for row in describe())
+
+
+# ---------------------------------------------------------------- single jobs
+
+
+def test_a_submitted_job_can_be_cancelled_and_stays_cancelled(tmp_path):
+    atelier = CommandLine(tmp_path / "home")
+    requests = write_lines(tmp_path / "n.jsonl", note("a"))
+    job = atelier("submit", requests, "--json").json["submitted"][0]["job_id"]
+    assert atelier("status", job).code == 2, "submit only publishes; nobody has taken the request up yet"
+    assert atelier("run", write_lines(tmp_path / "other.jsonl", note("b"))).code == 0
+    again = atelier("cancel", job, "--json")
+    assert (again.code, again.json["type"]) in ((1, "job.succeeded"), (0, "job.cancelled"))
+    assert atelier("audit").code == 0
+
+
+def test_cancelling_a_finished_job_ends_with_1_and_changes_nothing(atelier, done):
+    before = atelier("status", done, "--json").json
+    found = atelier("cancel", done)
+    assert found.code == 1
+    assert "it had ended before" in found.out
+    assert atelier("status", done, "--json").json == before
+
+
+def test_replay_never_repeats_a_paid_step_that_succeeded(atelier, done):
+    bought = atelier.calls()
+    found = atelier("replay", done)
+    assert found.code == 1
+    assert "never repeated" in found.out
+    judged = atelier("replay", done, "--from", "quality_check", "--json")
+    assert (judged.code, judged.json["replay_of"]) == (0, done)
+    assert judged.json["job_id"] != done
+    assert atelier("run", atelier.home.parent / "done.jsonl").code == 0
+    assert atelier.calls() == bought
+
+
+def test_submit_prints_the_ids_and_ends_with_1_when_a_line_cannot_be_read(tmp_path):
+    atelier = CommandLine(tmp_path / "home")
+    found = atelier("submit", write_lines(tmp_path / "n.jsonl", note("a"), "{"), "--json")
+    assert found.code == 1
+    assert [row["line"] for row in found.json["submitted"]] == [1]
+    assert [(row["line"], row["code"]) for row in found.json["unreadable_lines"]] == [(2, "invalid_json")]
+
+
+# ---------------------------------------------------------------- wrong usage
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["run"], ["status"], ["up", "--port", "99999"], ["up", "--port", "x"],
+                                       ["budget", "all", "--limit", "-1"], ["replay", "j", "--from", "moon"]])  # fmt: skip
+def test_wrong_arguments_end_with_2_and_the_usage(atelier, arguments):
+    found = atelier(*arguments)
+    assert (found.code, found.out) == (2, "")
+    assert found.err.startswith("usage: python -m functions")
+    assert "Traceback" not in found.err
+
+
+def test_a_path_that_does_not_exist_is_named(atelier):
+    assert_one_clear_line(atelier("run", "/no/such/file.json"), "/no/such/file.json does not exist")
+
+
+def test_a_folder_without_requests_is_named(atelier, tmp_path):
+    (tmp_path / "notes.txt").write_text("not for us")
+    assert_one_clear_line(atelier("submit", tmp_path), ".json, .jsonl or .csv", str(tmp_path))
+
+
+@pytest.mark.parametrize("command", ["status", "explain", "cancel", "replay"])
+@pytest.mark.parametrize("job", ["nobody", "../../etc"])
+def test_a_job_that_does_not_exist_is_named(atelier, command, job):
+    assert_one_clear_line(atelier(command, job, "--json"), f"no job {job!r}")
+
+
+def test_a_scope_that_is_none_is_told_what_is_one(atelier):
+    assert_one_clear_line(atelier("budget", "everyone", "--limit", "5"), "tenant:NAME", "user:TENANT/NAME")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("ATELIER_DAYLY_BUDGET_USD", "5", "did you mean ATELIER_DAILY_BUDGET_USD?"),
+        ("ATELIER_WORKERS", "many", "'many'"),
+        ("ATELIER_DAILY_BUDGET_USD", "-5", "plain decimal"),
+        ("ATELIER_STATE_URL", "firestore://p/d", "sqlite:///PATH"),
+        ("ATELIER_PROVIDERS", "offline,nobody", "'nobody'"),
+        ("ATELIER_CATALOGUE", "/no/such.toml", "/no/such.toml"),
+        ("ATELIER_BLOCKED_TERMS", "/no/such.toml", "/no/such.toml"),
+        ("ATELIER_OFFLINE_FAULTS", '{"earthquake": 1}', "'earthquake'"),
+        ("ATELIER_OFFLINE_FAULTS", "[]", "not a JSON object"),
+    ],
+)
+def test_a_wrong_setting_is_told_before_anything_is_done(tmp_path, name, text, words):
+    atelier = CommandLine(tmp_path / "home")
+    requests = write_lines(tmp_path / "n.jsonl", note("a"))
+    assert_one_clear_line(atelier("run", requests, **{name: text}), words)
+    assert atelier.calls() == []
+
+
+@pytest.mark.parametrize("file", ["state.db", "bus.db"])
+def test_a_damaged_database_is_named(tmp_path, file):
+    atelier = CommandLine(tmp_path / "home")
+    atelier.home.mkdir()
+    (atelier.home / file).write_bytes(b"this is no database, whatever it was before" * 200)
+    assert_one_clear_line(atelier("audit"), str(atelier.home / file))
+
+
+@pytest.mark.parametrize("command", ["audit", "run"])
+def test_a_home_that_cannot_be_made_is_named(tmp_path, command):
+    (tmp_path / "taken").write_text("a file, not a folder")
+    requests = [write_lines(tmp_path / "n.jsonl", note("a"))] if command == "run" else []
+    found = CommandLine(tmp_path / "taken")(command, *requests)
+    assert_one_clear_line(found, "ATELIER_HOME", str(tmp_path / "taken"))
+
+
+def test_help_names_every_command(atelier):
+    found = atelier("--help")
+    assert found.code == 0
+    for name in ("run", "up", "submit", "status", "explain", "cancel", "replay", "quote", "audit", "budget", "models",
+                 "health", "tick", "settings"):  # fmt: skip
+        assert f"\n    {name} " in found.out
+
+
+def test_a_job_told_as_text_cannot_move_the_cursor(tmp_path):
+    """Text from outside is shown; its control characters are not."""
+    atelier = CommandLine(tmp_path / "home")
+    requests = write_lines(tmp_path / "n.jsonl", json.dumps({**note("a"), "\x1b[2Jcolour": 1}))
+    assert "\x1b" not in atelier("run", requests).out
+    assert "\x1b" not in atelier("quote", requests).out
+    assert Path(atelier.home / "report.html").exists()
