@@ -197,12 +197,15 @@ def announce(job: Job, services: Services) -> None:
     """Publish the job's baton; for a finished job the result, and a wake-up for those who waited for it."""
     if job.baton is None:
         return
-    services.announced.add(job.job_id, job.seq)
-    if job.baton.topic != "results":
-        services.bus.publish([baton_message(job)])
-        return
+    services.bus.publish(_announcement(job, services))
+    services.announced.add(job.job_id, job.seq)  # only now: what could not be published has to be published again
+
+
+def _announcement(job: Job, services: Services) -> list[Message]:
+    if job.baton is None or job.baton.topic != "results":
+        return [baton_message(job)]
     attributes = {"type": f"job.{job.state}", "job_id": job.job_id, "kind": job.kind, "tenant": job.tenant}
-    services.bus.publish([Message("results", result_of(job), attributes), *_wake_ups(job, services)])
+    return [Message("results", result_of(job), attributes), *_wake_ups(job, services)]
 
 
 def baton_message(job: Job, topic: str | None = None, extra: Json | None = None) -> Message:

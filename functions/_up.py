@@ -49,8 +49,7 @@ def up(options: argparse.Namespace, settings: Settings) -> int:
         watcher.start()
         _say(options, server.port, home)
         try:
-            server.serve_forever()
-        except KeyboardInterrupt:
+            server.serve_forever()  # returns on Ctrl-C
             print("stopping", file=sys.stderr)
         finally:
             stop.set()

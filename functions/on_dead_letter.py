@@ -13,7 +13,7 @@ from functions._decode import Event
 from functions._runtime import Step
 from shared.bootstrap import Services
 from shared.domain import moves
-from shared.domain.intake import Envelope, rejected_job
+from shared.domain.intake import envelope_of, rejected_job
 from shared.domain.job import Job, State
 from shared.errors import FieldError, StoreConflict
 from shared.log import log
@@ -54,7 +54,7 @@ def _failed(job: Job, seq: object, message: str, services: Services) -> Step | N
 
 def _fail_request(event: Event, message: str, services: Services) -> None:
     """A request that never became a job still ends as one, so that its sender hears of it."""
-    envelope = Envelope(event.payload, event.message_id, {"message_id": event.message_id})
+    envelope = envelope_of(event.payload, event.message_id)
     errors = [FieldError("", CODE, message)]
     now = services.clock.now()
     job = rejected_job(envelope, envelope.job_id, envelope.digest, State.FAILED, errors, now, None)

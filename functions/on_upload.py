@@ -17,7 +17,7 @@ from functions import _runtime
 from functions._decode import Event, StoredObject, stored_object
 from shared.bootstrap import Services
 from shared.domain.manifest import Line, is_manifest, read_manifest
-from shared.errors import BlobNotFound, BlobTooLarge, FieldError
+from shared.errors import BlobNotFound, BlobTooLarge, FieldError, InvalidBlobName, InvalidEvent
 from shared.log import log
 from shared.ports import Json, Message
 
@@ -34,6 +34,8 @@ def handle(event: Event, services: Services) -> None:
     uri = f"gs://{services.inbox(found.bucket)}/{found.name}"
     try:
         data = services.blobs.read(uri, services.settings.max_manifest_bytes)
+    except InvalidBlobName as error:
+        raise InvalidEvent(str(error)) from None
     except BlobNotFound:
         log.warning("upload.gone")
         return
@@ -44,7 +46,7 @@ def handle(event: Event, services: Services) -> None:
     errors: list[Json] = []
     for batch in _batches(_messages(found, read_manifest(found.name, data), errors)):
         services.bus.publish(batch)
-    if errors:
+    if errors or services.blobs.stat(uri + ERRORS_SUFFIX) is not None:  # what an earlier upload was told is over
         _write_errors(uri, errors, services)
 
 

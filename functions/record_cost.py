@@ -23,7 +23,7 @@ def record(job: Job, ref: Reference, services: Services) -> Step | None:
     """Book the attempt that was checked, or what has been in doubt for too long."""
     moment = _runtime.moment(services, "record_cost", services.clock.now())
     if ref.extra.get("settle"):
-        return Step(moves.presumed(job, moment))
+        return Step(moves.presumed(job, moment)) if moves.is_presumable(job, moment.now) else None
     attempt = job.attempt(int(ref.extra.get("attempt", len(job.attempts))))
     if attempt.approved is None or (job.state is not State.RECORDING and not job.is_finished):
         return None

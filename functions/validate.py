@@ -24,7 +24,7 @@ from shared.bootstrap import Services
 from shared.domain import moves
 from shared.domain.budget import scopes_of
 from shared.domain.identity import conflict_job_id, content_hash, fingerprint
-from shared.domain.intake import MAX_SEED, Envelope, new_job, params_of, rejected_job
+from shared.domain.intake import MAX_SEED, Envelope, envelope_of, new_job, params_of, rejected_job
 from shared.domain.job import Job, State
 from shared.domain.prompt import optimise
 from shared.domain.request import Request, parse_request, request_to_doc
@@ -42,7 +42,7 @@ FOLLOW_S = 10.0  # how often the tick looks whether a follower still has somebod
 def handle(event: Event, services: Services) -> None:
     """Admit a new request, or take up a parked follower again."""
     payload = event.payload
-    if isinstance(payload, dict) and "job_id" in payload and "kind" not in payload:
+    if isinstance(payload, dict) and payload.keys() >= {"job_id", "seq"} and "kind" not in payload:
         _runtime.advance(event, services, lambda job, ref: resume(job, ref, services))
     else:
         admit(event, services)
@@ -50,7 +50,7 @@ def handle(event: Event, services: Services) -> None:
 
 def admit(event: Event, services: Services) -> None:
     """Make a job of a request: refused, answered from the cache, parked behind an identical one, or generating."""
-    envelope = _envelope(event)
+    envelope = envelope_of(event.payload, event.message_id)
     with bound(job_id=envelope.job_id):
         try:
             request = _accepted(event, envelope, services)
@@ -74,15 +74,6 @@ def resume(job: Job, _ref: Reference, services: Services) -> Step | None:
 
 
 # ---------------------------------------------------------------- reading the request
-
-
-def _envelope(event: Event) -> Envelope:
-    """What was published: a request as it is, or one of ours with the file and line it came from."""
-    payload = event.payload
-    if isinstance(payload, dict) and payload.keys() == {"request", "source"} and isinstance(payload["source"], dict):
-        source = payload["source"]
-        return Envelope(payload["request"], json.dumps(source, sort_keys=True), source)
-    return Envelope(payload, event.message_id, {"message_id": event.message_id})
 
 
 def _accepted(event: Event, envelope: Envelope, services: Services) -> Request:

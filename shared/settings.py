@@ -75,13 +75,17 @@ class Settings:
     lease_s: int = setting(
         330, "A paid call's lease; longer than the generate function may run.", unit="s", minimum=1, maximum=3600
     )
-    stale_s: float = setting(120.0, "An active job that has not moved for this long gets its event again.", unit="s", minimum=1)
+    stale_s: float = setting(
+        120.0, "An active job that has not moved for this long gets its event again.", unit="s", minimum=1
+    )
     operation_timeout_s: int = setting(1200, "After this a running operation counts as lost.", unit="s", minimum=1)
     suspense_s: int = setting(
         86_400, "After this, money in doubt is booked as spent (basis `unconfirmed`).", unit="s", minimum=1
     )
     cache_s: int = setting(604_800, "How long an answer may be given again.", unit="s", minimum=0)
-    tick_s: float = setting(1.0, "How often the local system ticks; the cloud's Scheduler: every minute.", unit="s", minimum=0.05)
+    tick_s: float = setting(
+        1.0, "How often the local system ticks; the cloud's Scheduler: every minute.", unit="s", minimum=0.05
+    )
     tick_page: int = setting(200, "Jobs one tick event looks at before it hands on.", minimum=1, maximum=1000)
     workers: int = setting(4, "Threads of the local system.", minimum=1, maximum=64)
     max_event_bytes: int = setting(524_288, "A larger event is refused.", unit="bytes", minimum=1024)

@@ -82,10 +82,11 @@ def posterised(picture: Picture, levels: int = 8) -> Picture:
 
 
 def posterised_gradient(picture: Picture, levels: int = 12) -> Picture:
-    """Return a soft ramp between the picture's darkest and lightest corner, in visible bands."""
+    """Return a ramp from the picture's dark to its light colours, down and across, in visible bands."""
     height, width = picture.shape[:2]
-    ramp = np.linspace(20, 235, width)[None, :, None] * np.linspace(0.6, 1, height)[:, None, None]
-    return posterised(np.broadcast_to(ramp, picture.shape).astype(np.uint8), levels)
+    dark, light = np.percentile(picture, (2, 98), axis=(0, 1))
+    ramp = (np.linspace(0, 1, width)[None, :] + np.linspace(0, 1, height)[:, None]) / 2
+    return posterised((dark + (light - dark) * ramp[..., None]).astype(np.uint8), levels)
 
 
 def blocky(picture: Picture) -> Picture:
@@ -142,3 +143,64 @@ def _encode_sound(output: Any, stream: Any, sound: NDArray[np.float32]) -> None:
         frame.sample_rate, frame.pts, frame.time_base = 48_000, start, Fraction(1, 48_000)
         output.mux(stream.encode(frame))
     output.mux(stream.encode(None))
+
+
+def decoded_clip(data: bytes) -> tuple[Frames, NDArray[np.float32]]:
+    """Return the frames of a clip file, and its sound as (1, samples) at 48 kHz."""
+    with av.open(io.BytesIO(data)) as container:
+        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    resampler = av.AudioResampler(format="fltp", layout="mono", rate=48_000)
+    with av.open(io.BytesIO(data)) as container:
+        sound = [part.to_ndarray() for frame in container.decode(audio=0) for part in resampler.resample(frame)]
+    return frames, np.concatenate(sound, axis=1)
+
+
+def blackened(frames: Frames, share: float = 0.4) -> Frames:
+    """Return the clip with a black stretch in its middle."""
+    return _in_the_middle(frames, np.zeros_like(frames[0]), share)
+
+
+def frozen(frames: Frames, share: float = 0.5) -> Frames:
+    """Return the clip with a stretch in its middle that stands still."""
+    return _in_the_middle(frames, frames[_middle(frames, share).start], share)
+
+
+def _in_the_middle(frames: Frames, picture: Picture, share: float) -> Frames:
+    changed = frames.copy()
+    changed[_middle(frames, share)] = picture
+    return changed
+
+
+def _middle(frames: Frames, share: float) -> slice:
+    start = round(len(frames) * (1 - share) / 2)
+    return slice(start, start + round(len(frames) * share))
+
+
+IMAGE_CORRUPTIONS: dict[str, Callable[[bytes, Picture], bytes]] = {
+    "truncated": lambda data, _: truncated(data),
+    "truncated at the end": lambda data, _: truncated(data, 0.98),
+    "half the size": lambda _, picture: encoded(half_size(picture), compress_level=1),
+    "another aspect": lambda _, picture: encoded(cropped(picture), compress_level=1),
+    "blank": lambda _, picture: encoded(blank(picture), compress_level=1),
+    "blurred": lambda _, picture: encoded(blurred(picture), compress_level=1),
+    "posterised": lambda _, picture: encoded(posterised(picture), compress_level=1),
+    "posterised, 16 levels": lambda _, picture: encoded(posterised(picture, 16), compress_level=1),
+    "posterised gradient": lambda _, picture: encoded(posterised_gradient(picture), compress_level=1),
+    "posterised gradient, jpeg": lambda _, picture: encoded(posterised_gradient(picture), "image/jpeg", quality=90),
+    "blocky": lambda _, picture: encoded(blocky(picture), compress_level=1),
+    "blocky, jpeg": lambda _, picture: encoded(picture, "image/jpeg", quality=5),
+}
+
+CLIP_CORRUPTIONS: dict[str, Callable[[bytes, Frames, NDArray[np.float32], int], bytes]] = {
+    "truncated": lambda data, *_: truncated(data),
+    "half the size": lambda _, frames, sound, fps: encoded_clip(frames[:, ::2, ::2], fps, sound),
+    "another aspect": lambda _, frames, sound, fps: encoded_clip(frames[:, : frames.shape[1] // 4 * 2], fps, sound),
+    "too short": lambda _, frames, sound, fps: encoded_clip(frames[: len(frames) * 3 // 4], fps, sound),
+    "half the frame rate": lambda _, frames, sound, fps: encoded_clip(frames[::2], fps / 2, sound),
+    "25 frames for 24": lambda _, frames, sound, fps: encoded_clip(frames, fps * 25 / 24, sound),
+    "black stretch": lambda _, frames, sound, fps: encoded_clip(blackened(frames), fps, sound),
+    "frozen stretch": lambda _, frames, sound, fps: encoded_clip(frozen(frames), fps, sound),
+    "frozen throughout": lambda _, frames, sound, fps: encoded_clip(frozen(frames, 1.0), fps, sound),
+    "silent": lambda _, frames, sound, fps: encoded_clip(frames, fps, sound * 0),
+    "no sound track": lambda _, frames, __, fps: encoded_clip(frames, fps),
+}

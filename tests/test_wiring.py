@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from shared.adapters import wiring
+from shared.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 ROWS = wiring.functions()
@@ -43,7 +44,16 @@ def test_the_entry_point_is_a_plain_function_of_that_name_registered_for_http(na
 
 
 def test_every_row_has_the_same_fields() -> None:
-    common = {"entry_point", "source", "trigger", "publishes", "timeout_s", "memory_mib", "concurrency", "max_instances"}
+    common = {
+        "entry_point",
+        "source",
+        "trigger",
+        "publishes",
+        "timeout_s",
+        "memory_mib",
+        "concurrency",
+        "max_instances",
+    }
     delivery = {"ack_deadline_s", "max_delivery_attempts", "min_backoff_s", "max_backoff_s"}
     for name, row in ROWS.items():
         assert set(row) == common | (delivery if name in EVENT_ROWS else set()), name
@@ -59,8 +69,6 @@ def test_a_delivery_outlasts_the_function_and_stays_within_the_clouds_limits(nam
 
 
 def test_a_paid_calls_lease_outlasts_the_function_that_makes_it() -> None:
-    from shared.settings import Settings
-
     assert Settings().lease_s > ROWS["generate"]["timeout_s"]
 
 
@@ -81,7 +89,9 @@ def test_what_is_published_is_consumed_or_public() -> None:
 
 @pytest.mark.parametrize("name", EVENT_ROWS)
 def test_the_modules_docstring_names_its_topic(name: str) -> None:
-    assert f"Consumes `{ROWS[name]['trigger']['topic']}`" in (ast.get_docstring(_tree(ROOT / ROWS[name]["source"])) or "")
+    assert f"Consumes `{ROWS[name]['trigger']['topic']}`" in (
+        ast.get_docstring(_tree(ROOT / ROWS[name]["source"])) or ""
+    )
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -93,7 +103,9 @@ def test_every_topic_has_a_local_subscription_and_all_but_the_last_resort_a_dead
     local = wiring.local_subscriptions()
     assert set(local) == {row["trigger"]["topic"] for row in EVENT_ROWS.values()} | PUBLIC
     for topic, [subscription] in local.items():
-        assert subscription.dead_letter_topic == (None if topic in {wiring.DEAD_LETTER, *PUBLIC} else wiring.DEAD_LETTER)
+        assert subscription.dead_letter_topic == (
+            None if topic in {wiring.DEAD_LETTER, *PUBLIC} else wiring.DEAD_LETTER
+        )
 
 
 # ---------------------------------------------------------------- what the code can publish
@@ -109,7 +121,9 @@ def _published_by(name: str) -> set[str]:
     if any(isinstance(node, ast.Name) and node.id == "owed" for tree in trees for node in ast.walk(tree)):
         topics |= _sent_by_the_tick()
     if any({"advance", "load"} & _attributes_of(tree, "_runtime") for tree in trees):
-        topics.add(wiring.RESULTS)  # a late copy of the event of a job that was ended from outside sends its result again
+        topics.add(
+            wiring.RESULTS
+        )  # a late copy of the event of a job that was ended from outside sends its result again
     return topics | (WAKE_UPS if wiring.RESULTS in topics else set())
 
 
@@ -152,7 +166,7 @@ def _topics_of_step(step: str) -> frozenset[str]:
     topics: set[str] = set()
     for node in ast.walk(steps[step]):
         if isinstance(node, ast.keyword) and node.arg == "topic" and isinstance(node.value, ast.Constant):
-            topics |= {node.value.value} - {None}
+            topics |= {str(node.value.value)} if node.value.value else set()
         elif isinstance(node, ast.Name) and node.id in steps and node.id != step:
             topics |= _topics_of_step(node.id)
     return frozenset(topics)
@@ -168,13 +182,16 @@ def _sent_by_the_tick() -> set[str]:
     """What the tick owes jobs: events it names, and the lost baton of any job that is not finished."""
     due = _tree(ROOT / "shared/domain/due.py")
     named = {
-        node.args[0].value
+        str(node.args[0].value)
         for node in ast.walk(due)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Send" and isinstance(node.args[0], ast.Constant)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "Send"
+        and isinstance(node.args[0], ast.Constant)
+        and node.args[0].value
     }
     moves = _tree(ROOT / "shared/domain/moves.py")
     every = {topic for node in moves.body if isinstance(node, ast.FunctionDef) for topic in _topics_of_step(node.name)}
-    return (named - {None}) | (every - PUBLIC)
+    return named | (every - PUBLIC)
 
 
 @functools.cache

@@ -37,6 +37,7 @@ class Watcher:
         self._figures: list[tuple[float, float, float, float]] = []  # brightness, contrast, sharpness, edge
         self._motion: list[float] = []
         self._looks = 0
+        self._last_frame_s = math.inf
         self._next_look_s = -math.inf
         self._black_since_s = math.inf
         self._anchor: Gray | None = None  # first look of the present stillness
@@ -45,6 +46,8 @@ class Watcher:
 
     def see(self, frame: av.VideoFrame, at_s: float) -> None:
         """Look at *frame*, shown from *at_s* on, if it is time to."""
+        self.frozen_s = max(self.frozen_s, at_s - self._last_frame_s)
+        self._last_frame_s = at_s
         if at_s < self._next_look_s:
             return
         self._next_look_s = at_s + _LOOK_S - _ROUNDING_S

@@ -20,7 +20,7 @@ from jsonschema.validators import extend
 from referencing import Registry
 
 MAX_SCHEMA_NODES = 5_000
-MAX_STEPS = 200_000
+MAX_STEPS = 100_000
 MAX_ERRORS = 20
 MAX_PROPERTY_NAME = 200
 _PATTERN_S = 2.0
@@ -54,6 +54,9 @@ def schema_errors(instance: Any, schema: dict[str, Any]) -> list[str]:
     Never raises: a schema that is none, refers elsewhere or takes too much work makes an error as well.
     """
     try:
+        _demand_bounded(schema)
+        if any(len(name) > MAX_PROPERTY_NAME for name, _ in _members(instance)):
+            raise _TooMuch(f"a property name of more than {MAX_PROPERTY_NAME} characters")
         validator = _validator()(schema, registry=Registry())
         found: list[str] = []
         for error in validator.iter_errors(instance):
@@ -104,9 +107,9 @@ def _demand_bounded(schema: dict[str, Any]) -> None:
                     raise ValueError(f"pattern {pattern!r} could take too long")
 
 
-def _members(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield every (key, value) of every object in *schema*."""
-    waiting: list[Any] = [schema]
+def _members(document: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every (key, value) of every object in *document*."""
+    waiting: list[Any] = [document]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
@@ -130,11 +133,11 @@ def _validator() -> Callable[..., Any]:
 
 def _counted(check: Callable[..., Any], steps: list[int]) -> Callable[..., Any]:
     def counting(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
-        steps[0] += 1 + (len(instance) ** 2 // 8 if value is True and isinstance(instance, list) else 0)
+        size = len(instance) if isinstance(instance, dict | list) else 0
+        compares = size * size if value is True else size  # uniqueItems holds each item against each
+        steps[0] += 1 + compares // 128
         if steps[0] > MAX_STEPS:
             raise _TooMuch("takes too much work")
-        if isinstance(instance, dict) and any(len(name) > MAX_PROPERTY_NAME for name in instance):
-            raise _TooMuch(f"a property name of more than {MAX_PROPERTY_NAME} characters")
         return check(validator, value, instance, schema)
 
     return counting

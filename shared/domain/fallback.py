@@ -59,7 +59,7 @@ def next_move(job: Job, reason: str, policy: Policy, now: datetime, money_left: 
     if len(job.attempts) < policy.max_attempts:
         for choice in range(job.choice + 1, len(job.candidates)):
             candidate = job.candidates[choice]
-            if candidate.price_micro_usd <= money_left and not candidate.template:
+            if candidate.price_micro_usd <= money_left and not candidate.template and _may_deliver(job, candidate.model):
                 return Try(choice, candidate.price_micro_usd)
         again = _again(job, reason, now, money_left)
         if again is not None:
@@ -71,17 +71,18 @@ def next_move(job: Job, reason: str, policy: Policy, now: datetime, money_left: 
 
 def _again(job: Job, reason: str, now: datetime, money_left: int) -> TryLater | None:
     """The best candidate whose failures were all transient, after a growing wait within the deadline."""
-    codes: dict[str, set[str]] = {}
-    for attempt in job.attempts:
-        codes.setdefault(attempt.model, set()).add((attempt.error or {}).get("code", "rejected"))
-    codes.setdefault(job.candidates[job.choice].model, set()).add(reason)
     for choice, candidate in enumerate(job.candidates[: job.choice + 1]):
-        failures = codes.get(candidate.model, set())
-        if failures <= TRANSIENT and candidate.price_micro_usd <= money_left:
+        is_transient = choice != job.choice or reason in TRANSIENT
+        if is_transient and _may_deliver(job, candidate.model) and candidate.price_micro_usd <= money_left:
             at = now + timedelta(seconds=max(_wait_s(job), _asked_wait_s(job, candidate.model)))
             if job.deadline_at is None or at < job.deadline_at:
                 return TryLater(choice, at)
     return None
+
+
+def _may_deliver(job: Job, model: str) -> bool:
+    """Whether all failures of *model* so far were transient; one that was rejected would be again."""
+    return all((a.error or {}).get("code", "rejected") in TRANSIENT for a in job.attempts if a.model == model)
 
 
 def _wait_s(job: Job) -> float:

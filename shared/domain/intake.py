@@ -61,6 +61,14 @@ class Envelope:
         return job_id(self.tenant, named) if named else job_id_from_transport(self.tenant, self.identity)
 
 
+def envelope_of(payload: object, message_id: str) -> Envelope:
+    """What was published: a request as it is, or one of ours with the file and line it came from."""
+    if isinstance(payload, dict) and payload.keys() == {"request", "source"} and isinstance(payload["source"], dict):
+        source = payload["source"]
+        return Envelope(payload["request"], json.dumps(source, sort_keys=True), source)
+    return Envelope(payload, message_id, {"message_id": message_id})
+
+
 def params_of(request: Request, seed: int) -> Json:
     """Return what to make, without the prompt, in the words of `ports.Call.params`; *seed* when none was asked."""
     common: Json = {"style": request.style}

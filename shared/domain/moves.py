@@ -90,7 +90,7 @@ def failed(job: Job, attempt: Attempt, moment: Moment, reason: str | None = None
     """
     attempt = replace(attempt, state=AttemptState.FAILED, ended_at=moment.now)
     accepted = attempt.accepted or attempt.cost_micro_usd > 0
-    job = _booked(job, attempt) if accepted else job.with_attempt(replace(attempt, suspense_micro_usd=0))
+    job = _booked(job, attempt) if accepted else job.with_attempt(_undoubted(attempt))
     return _fallen_back(job, attempt, moment, reason or (attempt.error or {}).get("code", "failed"))
 
 
@@ -215,10 +215,19 @@ def ended(job: Job, state: State, moment: Moment, errors: Sequence[Json], note: 
     )
 
 
+def is_presumable(job: Job, now: datetime) -> bool:
+    """Whether money has been in doubt for too long."""
+    return any(_is_lapsed(a, now) for a in job.attempts)
+
+
+def _is_lapsed(attempt: Attempt, now: datetime) -> bool:
+    return attempt.suspense_micro_usd > 0 and attempt.suspense_until is not None and attempt.suspense_until <= now
+
+
 def presumed(job: Job, moment: Moment) -> Job:
     """Book as spent whatever has been in doubt for too long; the ledger says `unconfirmed`."""
     for attempt in job.attempts:
-        if attempt.suspense_until is not None and attempt.suspense_until <= moment.now and attempt.suspense_micro_usd:
+        if _is_lapsed(attempt, moment.now):
             unknown = replace(
                 attempt,
                 state=AttemptState.UNKNOWN,
@@ -239,7 +248,11 @@ def _booked(job: Job, attempt: Attempt) -> Job:
     """Settle *attempt*: its cost is spent, and what was held or in suspense for it is given back."""
     held = 0 if attempt.suspense_micro_usd else attempt.cost_micro_usd
     job = replace(job, hold=max(0, job.hold - held))
-    return job.with_attempt(replace(attempt, booked=True, suspense_micro_usd=0, suspense_until=None))
+    return job.with_attempt(_undoubted(replace(attempt, booked=True)))
+
+
+def _undoubted(attempt: Attempt) -> Attempt:
+    return replace(attempt, suspense_micro_usd=0, suspense_until=None)
 
 
 def _suspended(job: Job, attempt: Attempt, moment: Moment) -> Job:

@@ -7,7 +7,10 @@ from datetime import UTC, datetime
 
 def to_text(when: datetime) -> str:
     """Return e.g. "2026-11-21T12:00:00.000000Z" for an aware time."""
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    text = when.isoformat(timespec="microseconds")
+    if not text.endswith("+00:00"):
+        text = when.astimezone(UTC).isoformat(timespec="microseconds")
+    return text.removesuffix("+00:00") + "Z"
 
 
 def from_text(text: str) -> datetime:

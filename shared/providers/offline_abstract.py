@@ -7,9 +7,11 @@ import numpy as np
 from shared.providers.offline_brief import Brief
 from shared.providers.offline_paint import (
     Array,
+    Point,
     Rgb,
     blank,
     blurred,
+    box,
     cut,
     disc,
     ellipse_points,
@@ -126,7 +128,7 @@ def tiles(brief: Brief, stage: Stage) -> Scene:
                 for k in rng.choice(len(inks), 3, replace=False, p=[0.28, 0.16, 0.14, 0.14, 0.1, 0.1, 0.08])
             )
             x, y = column * size, row * size
-            fill(ground, np.array([(x, y), (x + size, y), (x + size, y + size), (x, y + size)]), first)
+            fill(ground, box(x, y, x + size, y + size), first)
             _tile(rng, shapes, (x, y), size, second, third)
     ground[..., 3] = 255
     texture = noise(rng, stage.width, stage.height, (70, 90), 3, 0.8)
@@ -134,45 +136,66 @@ def tiles(brief: Brief, stage: Stage) -> Scene:
     return Scene(stage, (Sheet(ground, 0.0), Sheet(shapes, 0.25), Sheet(paper, 0.25)))
 
 
-def _tile(rng: np.random.Generator, sheet: Array, at: tuple[float, float], size: float, ink: Rgb, other: Rgb) -> None:
-    x, y = at
-    corner = int(rng.integers(0, 4))
-    cx, cy = x + size * (corner % 2), y + size * (corner // 2)
-    kind = int(rng.integers(0, 8))
-    inside = np.array([x, y]), np.array([x + size, y + size])
-    if kind <= 1:
-        for radius, color in ((1.0, ink), (0.66, other), (0.33, ink))[: 1 + 2 * kind]:
-            fill(sheet, np.clip(ellipse_points((cx, cy), size * radius, size * radius, n=120), *inside), color)
-    elif kind == 2:
-        disc(sheet, (x + size / 2, y + size / 2), size * 0.42, ink)
-        disc(sheet, (x + size / 2, y + size / 2), size * 0.18, other)
-    elif kind == 3:
-        fill(sheet, np.array([(x, y + size), (x + size, y + size), (cx, y)]), ink)
-    elif kind == 4:
-        for k in range(5):
-            low = y + size * (k + 0.1) / 5
-            fill(sheet, np.array([(x, low), (x + size, low), (x + size, low + size * 0.1), (x, low + size * 0.1)]), ink)
-    elif kind == 5:
-        for k in range(16):
-            disc(sheet, (x + size * (k % 4 + 0.5) / 4, y + size * (k // 4 + 0.5) / 4), size * 0.06, ink)
-    elif kind == 6:
-        half = ellipse_points((x + size / 2, y + size / 2), size / 2, size / 2, n=120)
-        fill(sheet, np.clip(half, (x, y), (x + size / 2, y + size)), ink)
-        fill(sheet, np.clip(half, (x + size / 2, y), (x + size, y + size)), other)
-    else:
-        for turn in range(4):
-            a, b = ((0, 0), (1, 0), (1, 1), (0, 1))[turn], ((1, 0), (1, 1), (0, 1), (0, 0))[turn]
-            fill(
-                sheet,
-                np.array(
-                    [
-                        (x + size * a[0], y + size * a[1]),
-                        (x + size * b[0], y + size * b[1]),
-                        (x + size / 2, y + size / 2),
-                    ]
-                ),
-                ink if turn % 2 else other,
-            )
+def _tile(rng: np.random.Generator, sheet: Array, at: Point, size: float, ink: Rgb, other: Rgb) -> None:
+    """Draw one motif in the square of *size* pixels whose upper left corner is *at*."""
+    motif = (_quarter, _rainbow, _target, _wedge, _stripes, _spots, _halves, _hourglass)[int(rng.integers(0, 8))]
+    motif(sheet, np.array(at), size, int(rng.integers(0, 4)), (ink, other))
+
+
+Inks = tuple[Rgb, Rgb]
+
+
+def _quarter(sheet: Array, at: Array, size: float, corner: int, inks: Inks) -> None:
+    _arcs(sheet, at, size, corner, ((1.0, inks[0]),))
+
+
+def _rainbow(sheet: Array, at: Array, size: float, corner: int, inks: Inks) -> None:
+    _arcs(sheet, at, size, corner, ((1.0, inks[0]), (0.66, inks[1]), (0.33, inks[0])))
+
+
+def _arcs(sheet: Array, at: Array, size: float, corner: int, rings: tuple[tuple[float, Rgb], ...]) -> None:
+    center = (float(at[0]) + size * (corner % 2), float(at[1]) + size * (corner // 2))
+    for radius, ink in rings:
+        fill(sheet, np.clip(ellipse_points(center, size * radius, size * radius, n=120), at, at + size), ink)
+
+
+def _target(sheet: Array, at: Array, size: float, corner: int, inks: Inks) -> None:
+    center = (float(at[0]) + size / 2, float(at[1]) + size / 2)
+    disc(sheet, center, size * 0.42, inks[0])
+    disc(sheet, center, size * (0.12 + 0.04 * corner), inks[1])
+
+
+def _wedge(sheet: Array, at: Array, size: float, corner: int, inks: Inks) -> None:
+    tips = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
+    fill(sheet, at + size * np.delete(tips, corner, axis=0), inks[0])
+
+
+def _stripes(sheet: Array, at: Array, size: float, corner: int, inks: Inks) -> None:
+    for k in range(5):
+        low = (k + 0.25) / 5
+        bar = box(0, low, 1, low + 0.1)
+        fill(sheet, at + size * (bar if corner % 2 else bar[:, ::-1]), inks[0])
+
+
+def _spots(sheet: Array, at: Array, size: float, corner: int, inks: Inks) -> None:
+    n = 3 + corner % 2
+    for k in range(n * n):
+        center = at + size * (np.array([k % n, k // n]) + 0.5) / n
+        disc(sheet, (float(center[0]), float(center[1])), size * 0.24 / n, inks[0])
+
+
+def _halves(sheet: Array, at: Array, size: float, corner: int, inks: Inks) -> None:
+    circle = ellipse_points((float(at[0]) + size / 2, float(at[1]) + size / 2), size / 2, size / 2, n=120)
+    middle = at + size * (np.array([0.5, 1.0]) if corner % 2 else np.array([1.0, 0.5]))
+    fill(sheet, np.clip(circle, at, middle), inks[0])
+    fill(sheet, np.clip(circle, at + size - (middle - at), at + size), inks[1])
+
+
+def _hourglass(sheet: Array, at: Array, size: float, corner: int, inks: Inks) -> None:
+    tips = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)])
+    for turn in range(4):
+        wedge = np.stack([tips[turn], tips[turn + 1], np.array([0.5, 0.5])])
+        fill(sheet, at + size * wedge, inks[(turn + corner) % 2])
 
 
 def ridgelines(brief: Brief, stage: Stage) -> Scene:
@@ -218,10 +241,9 @@ def spheres(brief: Brief, stage: Stage) -> Scene:
     field *= (0.86 + 0.28 * smooth(0.2, 0.8, noise(rng, width, height, (2, 2), 5)))[..., None]
     layers: list[Layer] = [backdrop(field, stage)]
     inks = (palette.accent, palette.spice, palette.leaf, palette.light, palette.land)
-    for i, n in enumerate((4, 6, 9)):
-        n = brief.count(n)
+    for i, full in enumerate((4, 6, 9)):
         sheet, soft = blank(stage.width, stage.height), blank(stage.width, stage.height)
-        for k in range(n):
+        for k in range(brief.count(full)):
             at = stage.at(float(rng.uniform(0.08, 0.92)), float(rng.uniform(0.1, 0.9)))
             radius = stage.unit * float(rng.uniform(0.5, 1.0)) * (0.26, 0.14, 0.055)[i]
             ink = inks[(k * 2 + i) % 5]

@@ -8,6 +8,7 @@ from shared.providers.offline_air import air
 from shared.providers.offline_brief import Brief
 from shared.providers.offline_paint import (
     Array,
+    Point,
     Rgb,
     blank,
     blurred,
@@ -26,8 +27,6 @@ from shared.providers.offline_paint import (
 )
 from shared.providers.offline_palette import Palette
 from shared.providers.offline_scene import Layer, Scene, Sheet, Stage, backdrop, trimmed
-
-Point = tuple[float, float]
 
 
 def leaf(sheet: Array, base: Point, heading: float, long: float, wide: float, dark: Rgb, bright: Rgb) -> None:
@@ -55,7 +54,7 @@ def leaf(sheet: Array, base: Point, heading: float, long: float, wide: float, da
 
 
 def frond(
-    sheet: Array, start: Point, heading: float, long: float, dark: Rgb, bright: Rgb, rng: np.random.Generator
+    sheet: Array, start: Point, heading: float, long: float, inks: tuple[Rgb, Rgb], rng: np.random.Generator
 ) -> None:
     """Draw a palm frond: a curved stalk with narrow leaflets on both sides."""
     bend = float(rng.normal(0.35, 0.12)) * (1 if np.cos(heading) > 0 else -1)
@@ -63,12 +62,12 @@ def frond(
     turn = heading + bend * t * 1.4
     step = long / 30
     spine = np.array(start) + np.cumsum(np.stack([np.cos(turn), np.sin(turn)], axis=-1) * step, axis=0)
-    fill(sheet, tapered(spine, long * 0.016, long * 0.004), dark)
+    fill(sheet, tapered(spine, long * 0.016, long * 0.004), inks[0])
     for k in range(3, 30):
         reach = long * 0.34 * np.sin(np.pi * (0.12 + 0.86 * k / 30)) ** 0.8 + long * 0.03
         for side in (-1, 1):
             angle = float(turn[k]) + side * (1.0 - 0.5 * k / 30)
-            _blade(sheet, spine[k], angle, float(reach), long * 0.026, dark if side > 0 else bright)
+            _blade(sheet, spine[k], angle, float(reach), long * 0.026, inks[side < 0])
 
 
 def _blade(sheet: Array, base: Array, angle: float, long: float, wide: float, ink: Rgb) -> None:

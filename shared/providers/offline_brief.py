@@ -12,13 +12,13 @@ import numpy as np
 from shared.providers.offline_palette import Palette, choose_palette
 
 SUBJECTS = {
-    "product": "product bottle perfume watch cosmetic cream serum cup mug coffee tea jar packaging box can headphone"
-    " speaker lamp candle phone smartphone laptop shoe sneaker bag jewelry ring skincare soap gadget device vase whisky"
-    " juice smoothie podium lipstick chocolate food cake drink bread",
+    "product": "product bottle perfume watch cosmetic cream serum cup mug coffee tea jar packaging box headphone"
+    " speaker lamp candle phone smartphone laptop shoe sneaker bag jewelry ring skincare soap gadget device vase"
+    " whisky juice smoothie podium lipstick chocolate food cake drink bread",
     "portrait": "portrait person woman man girl boy face people model founder ceo artist dancer musician author chef"
-    " doctor student team headshot fashion human runner athlete",
-    "hall": "lecture conference keynote talk seminar concert stage festival classroom university podcast theatre theater"
-    " cinema audience webinar workshop presentation meetup live event",
+    " doctor student headshot fashion human runner athlete",
+    "hall": "lecture conference keynote talk seminar concert stage festival classroom university podcast theatre"
+    " theater cinema audience webinar workshop presentation meetup event",
     "city": "city street skyline building architecture urban tower skyscraper downtown neon cyberpunk town metropolis"
     " office bridge tokyo london paris york berlin car traffic business startup",
     "space": "space planet galaxy cosmos astronaut nebula rocket universe satellite mars orbit alien comet",
@@ -39,11 +39,13 @@ _UNTOLD = ("landscape", "abstract", "botanical", "sea", "landscape", "forest")
 _LEAD = re.compile(
     r"^(please |create |generate |make |draw |design |render |show |paint |imagine |me |us |an? |the |of |with |for |"
     r"(stunning|beautiful|high[- ]quality|professional|detailed|minimalist|modern|cinematic|photorealistic|realistic) |"
-    r"(photo(graph)?|photography|image|picture|illustration|shot|video|clip|(oil )?painting|watercolou?r|drawing|sketch|rendering|portrait|view|scene"
-    r"|close-?up|product shot|product photo|footage)s? (of |for |showing |with )?)+",
+    r"(photo(graph)?|photography|image|picture|illustration|shot|video|clip|(oil )?painting|watercolou?r|drawing|sketch"
+    r"|rendering|portrait|view|scene|close-?up|product shot|product photo|footage)s? (of |for |showing |with )?)+",
     re.IGNORECASE,
 )
-_JOINING = frozenset("a an the of in on at by with and or for to from over under into near through as is its".split())
+_JOINING = frozenset(
+    re.findall(r"\w+", "a an and as at by for from in into is its near of on or over the through to under with")
+)
 _MEDIUM = re.compile(r"\b(posters?|album( cover)?|cover( art)?|flyers?|banners?|wallpapers?)\b", re.IGNORECASE)
 _TITLE_WORDS, _TITLE_LETTERS = 5, 30
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from shared.providers.offline_air import air
@@ -10,6 +12,7 @@ from shared.providers.offline_paint import (
     Array,
     Rgb,
     blank,
+    box,
     disc,
     ellipse_points,
     fill,
@@ -51,16 +54,9 @@ def _walls(brief: Brief, stage: Stage) -> Sheet:
     field *= 0.92 + 0.16 * noise(brief.rng("plaster"), width, height, (40, 40), 3)[..., None]
     sheet = opaque(resized(field, stage.width, stage.height))
     pitch, ink = stage.unit * 0.05, shade(dark, 0.78)
-    for k in range(int(stage.width / pitch) + 1):
-        slat = np.array(
-            [
-                (k * pitch, 0),
-                (k * pitch + pitch * 0.3, 0),
-                (k * pitch + pitch * 0.3, stage.height * 0.72),
-                (k * pitch, stage.height * 0.72),
-            ]
-        )
-        fill(sheet, slat, mix(ink, warm, float(np.exp(-(((k * pitch / stage.width - 0.5) / 0.3) ** 2))) * 0.5))
+    for x in np.arange(0, stage.width, pitch).tolist():
+        near_middle = math.exp(-(((x / stage.width - 0.5) / 0.3) ** 2))
+        fill(sheet, box(x, 0, x + pitch * 0.3, stage.height * 0.72), mix(ink, warm, near_middle * 0.5))
     return Sheet(sheet, 0.0)
 
 
@@ -78,23 +74,14 @@ def _halo(brief: Brief, stage: Stage) -> Sheet:
     at = (stage.width * brief.draw("halo u", 0.27, 0.73), stage.height * 0.36)
     radius = min(stage.unit * 0.34, stage.height * 0.32) * brief.draw("halo size", 0.75, 1.0)
     for k, ink in enumerate((palette.accent, palette.spice, palette.light)):
-        stroke(
-            sheet,
-            ellipse_points(at, radius * (1 - 0.2 * k), radius * (1 - 0.2 * k), n=120),
-            ink,
-            radius * 0.06,
-            closed=True,
-        )
+        ring = radius * (1 - 0.2 * k)
+        stroke(sheet, ellipse_points(at, ring, ring, n=120), ink, radius * 0.06, closed=True)
     disc(sheet, at, radius * 0.42, mix(palette.light, palette.spice, 0.25))
     for k in range(36):
-        turn = k * np.pi / 18
-        a = np.array(
-            [
-                (np.cos(turn) * r + at[0], np.sin(turn) * r + at[1])
-                for r in (radius * 1.08, radius * (1.2 + 0.12 * (k % 3)))
-            ]
+        turn, reach = k * np.pi / 18, np.array([1.08, 1.2 + 0.12 * (k % 3)]) * radius
+        stroke(
+            sheet, np.stack([np.cos(turn) * reach, np.sin(turn) * reach], axis=-1) + at, palette.spice, radius * 0.014
         )
-        stroke(sheet, a, palette.spice, radius * 0.014)
     return trimmed(sheet, 0.05)
 
 
@@ -113,12 +100,8 @@ def _band(brief: Brief, stage: Stage) -> Sheet:
             body = placed([(-0.1, 0.46)], foot, tall * size, mirrored=k > 0)[0]
             disc(sheet, (float(body[0]), float(body[1])), tall * 0.09, mix(ink, palette.accent, 0.7))
         else:
-            stroke(
-                sheet,
-                placed([(0.17, 0.0), (0.17, 0.72), (0.1, 0.84)], foot, tall),
-                mix(ink, palette.light, 0.3),
-                tall * 0.018,
-            )
+            stand = placed([(0.17, 0.0), (0.17, 0.72), (0.1, 0.84)], foot, tall)
+            stroke(sheet, stand, mix(ink, palette.light, 0.3), tall * 0.018)
     return trimmed(sheet, 0.14)
 
 
@@ -137,101 +120,56 @@ def _lectern(brief: Brief, stage: Stage) -> Sheet:
 
 
 def _screen(brief: Brief, stage: Stage) -> Sheet:
-    """Return the glowing screen with a drawing on it: curves, a chart or orbits."""
+    """Return the glowing screen with a slide on it: text, and a chart, orbits or waves."""
     rng, palette = brief.rng("screen"), brief.palette
     sheet = blank(stage.width, stage.height)
     x, y, wide, tall = _screen_box(brief, stage)
-    dark_page = brief.chance("dark page", 0.4)
-    page = mix(palette.sky[0], palette.land, 0.3) if dark_page else mix(palette.light, palette.sky[2], 0.45)
-    text = mix(palette.light, palette.sky[2], 0.3) if dark_page else mix(palette.sky[0], palette.land, 0.4)
+    dark = brief.chance("dark page", 0.4)
+    page = mix(palette.sky[0], palette.land, 0.3) if dark else mix(palette.light, palette.sky[2], 0.45)
+    text = mix(palette.light, palette.sky[2], 0.3) if dark else mix(palette.sky[0], palette.land, 0.4)
     frame = stage.unit * 0.008
-    fill(
-        sheet,
-        np.array(
-            [
-                (x - frame, y - frame),
-                (x + wide + frame, y - frame),
-                (x + wide + frame, y + tall + frame),
-                (x - frame, y + tall + frame),
-            ]
-        ),
-        shade(palette.land, 0.6),
-    )
-    fill(sheet, np.array([(x, y), (x + wide, y), (x + wide, y + tall), (x, y + tall)]), page)
-    inks = (palette.accent, text, mix(palette.leaf, text, 0.3), palette.spice)
-    fill(
-        sheet,
-        np.array(
-            [
-                (x + wide * 0.06, y + tall * 0.1),
-                (x + wide * 0.40, y + tall * 0.1),
-                (x + wide * 0.40, y + tall * 0.14),
-                (x + wide * 0.06, y + tall * 0.14),
-            ]
-        ),
-        inks[1],
-    )
+    fill(sheet, box(x - frame, y - frame, x + wide + frame, y + tall + frame), shade(palette.land, 0.6))
+    fill(sheet, box(x, y, x + wide, y + tall), page)
+    left = x + wide * 0.06
+    fill(sheet, box(left, y + tall * 0.1, x + wide * 0.40, y + tall * 0.14), text)
     for k in range(4):
-        long, at = float(rng.uniform(0.16, 0.3)), y + tall * (0.26 + 0.08 * k)
-        fill(
-            sheet,
-            np.array(
-                [
-                    (x + wide * 0.06, at),
-                    (x + wide * (0.06 + long), at),
-                    (x + wide * (0.06 + long), at + tall * 0.022),
-                    (x + wide * 0.06, at + tall * 0.022),
-                ]
-            ),
-            mix(inks[1], page, 0.45),
-        )
-    kind = int(rng.integers(0, 3))
-    middle = (x + wide * 0.68, y + tall * 0.52)
-    if kind == 0:
-        for k in range(7):
-            high = tall * float(rng.uniform(0.12, 0.66))
-            bar = x + wide * (0.46 + 0.07 * k)
-            fill(
-                sheet,
-                np.array(
-                    [
-                        (bar, y + tall * 0.86),
-                        (bar, y + tall * 0.86 - high),
-                        (bar + wide * 0.045, y + tall * 0.86 - high),
-                        (bar + wide * 0.045, y + tall * 0.86),
-                    ]
-                ),
-                inks[k % 4],
-            )
-    elif kind == 1:
-        for k in range(4):
-            outline = ellipse_points(middle, tall * 0.36, tall * (0.1 + 0.03 * k), turn=k * 0.8 + 0.3)
-            stroke(sheet, outline, inks[k], stage.unit * 0.004, closed=True)
-            disc(sheet, (float(outline[k * 15, 0]), float(outline[k * 15, 1])), tall * 0.025, inks[(k + 1) % 4])
-        disc(sheet, middle, tall * 0.06, inks[0])
-    else:
-        for k in range(3):
-            t = np.linspace(0, 1, 60)
-            wave = np.sin(t * 6.28 * (1.2 + k * 0.7) + rng.uniform(0, 6)) * np.exp(-(((t - 0.5) / 0.3) ** 2))
-            stroke(
-                sheet,
-                np.stack([x + wide * (0.45 + 0.5 * t), middle[1] - wave * tall * 0.3], axis=-1),
-                inks[k],
-                stage.unit * 0.006,
-            )
-    fill(
-        sheet,
-        np.array(
-            [
-                (x + wide * 0.06, y + tall * 0.68),
-                (x + wide * 0.22, y + tall * 0.68),
-                (x + wide * 0.22, y + tall * 0.86),
-                (x + wide * 0.06, y + tall * 0.86),
-            ]
-        ),
-        inks[3],
-    )
+        top, long = y + tall * (0.26 + 0.08 * k), wide * float(rng.uniform(0.16, 0.3))
+        fill(sheet, box(left, top, left + long, top + tall * 0.022), mix(text, page, 0.45))
+    fill(sheet, box(left, y + tall * 0.68, x + wide * 0.22, y + tall * 0.86), palette.spice)
+    figure = (_chart, _orbits, _waves)[int(rng.integers(0, 3))]
+    figure(rng, sheet, (x, y, wide, tall), (palette.accent, text, mix(palette.leaf, text, 0.3), palette.spice))
     return trimmed(sheet, 0.06)
+
+
+Box = tuple[float, float, float, float]
+Inks = tuple[Rgb, Rgb, Rgb, Rgb]
+
+
+def _chart(rng: np.random.Generator, sheet: Array, screen: Box, inks: Inks) -> None:
+    x, y, wide, tall = screen
+    low = y + tall * 0.86
+    for k in range(7):
+        left = x + wide * (0.46 + 0.07 * k)
+        fill(sheet, box(left, low - tall * float(rng.uniform(0.12, 0.66)), left + wide * 0.045, low), inks[k % 4])
+
+
+def _orbits(rng: np.random.Generator, sheet: Array, screen: Box, inks: Inks) -> None:
+    x, y, wide, tall = screen
+    middle, turn = (x + wide * 0.68, y + tall * 0.52), float(rng.uniform(0, 0.8))
+    for k in range(4):
+        orbit = ellipse_points(middle, tall * 0.36, tall * (0.1 + 0.03 * k), turn=k * 0.8 + turn)
+        stroke(sheet, orbit, inks[k], tall * 0.01, closed=True)
+        disc(sheet, (float(orbit[k * 15, 0]), float(orbit[k * 15, 1])), tall * 0.025, inks[(k + 1) % 4])
+    disc(sheet, middle, tall * 0.06, inks[0])
+
+
+def _waves(rng: np.random.Generator, sheet: Array, screen: Box, inks: Inks) -> None:
+    x, y, wide, tall = screen
+    t = np.linspace(0, 1, 60)
+    for k in range(3):
+        wave = np.sin(t * 6.28 * (1.2 + k * 0.7) + rng.uniform(0, 6)) * np.exp(-(((t - 0.5) / 0.3) ** 2))
+        line = np.stack([x + wide * (0.45 + 0.5 * t), y + tall * (0.52 - 0.3 * wave)], axis=-1)
+        stroke(sheet, line, inks[k], tall * 0.014)
 
 
 def _beams(brief: Brief, stage: Stage, n: int, strength: float) -> Sheet:

@@ -23,6 +23,7 @@ from shared.providers.offline_paint import (
     shade,
     smooth,
     tapered,
+    to_bytes,
     weighted,
 )
 from shared.providers.offline_palette import Palette
@@ -37,7 +38,7 @@ Surface = Literal["crags", "dunes", "hills"]
 def crest_mask(stage: Stage, crest: Array) -> Array:
     """Return what lies below a skyline, uint8 (height, width); *crest* float32 (width,) in pixels from the top."""
     y = np.arange(stage.height, dtype=np.float32)[:, None]
-    return np.clip((y - crest[None, :] + 0.5) * 255, 0, 255).astype(np.uint8)
+    return to_bytes(np.minimum((y - crest[None, :] + 0.5) * 255, 255))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +117,8 @@ def _painted(palette: Palette, land: Range, below: Array, rough: Array, lit: Arr
     white = mix(mix((250, 252, 255), palette.light, 0.25), palette.haze, far * 0.5)
     reach = np.float32(1 / (land.rise * 1.15 + 0.02))
     mist = np.clip(below * reach, 0, 1) ** np.float32(1.3) * (0.25 + 0.5 * far)
-    cap = np.float32(0)
-    if land.snow > 0:
-        cap = smooth(-0.03, 0.03, land.snow * land.rise * 0.75 * (0.4 + 1.1 * rough) - below) * 0.92
+    line = land.snow * land.rise * 0.75 * (0.4 + 1.1 * rough)
+    cap = smooth(-0.03, 0.03, line - below) * 0.92 if land.snow > 0 else np.zeros_like(below)
     bare = (1 - mist) * (1 - cap)
     weights = [bare * (1 - lit) * (0.84 + 0.28 * rough), bare * lit, (1 - mist) * cap * (0.62 + 0.5 * lit), mist]
     return weighted(weights, [body, glow, white, mix(palette.haze, palette.sky[2], 0.35)])
@@ -181,8 +181,9 @@ def _conifer(rng: np.random.Generator, x: float, foot: float, tall: float) -> Ar
     return np.concatenate([left, right])
 
 
-def grass(brief: Brief, stage: Stage, name: str, *, tall: float, n: float, color: Rgb, tip: Rgb) -> Array:
-    """Return a sheet of blades growing from the lower edge, up to *tall* units, some in the colour *tip*."""
+def grass(brief: Brief, stage: Stage, name: str, tall: float, n: float, tip: Rgb) -> Array:
+    """Return a sheet of *n* dark blades growing from the lower edge, up to *tall* units, some in the colour *tip*."""
+    color = shade(brief.palette.land, 0.9)
     rng = brief.rng(name)
     sheet = blank(stage.width, stage.height)
     clumps = profile(rng, 256, 4, 4)

@@ -11,6 +11,7 @@ import numpy as np
 
 from shared.providers.offline_paint import (
     Array,
+    Point,
     Rgb,
     disc,
     ellipse_points,
@@ -21,7 +22,7 @@ from shared.providers.offline_paint import (
     stroke,
 )
 from shared.providers.offline_shading import ball, turned
-from shared.providers.offline_shapes import Point, placed
+from shared.providers.offline_shapes import placed
 
 Draw = Callable[[Array, Point, float, Rgb, Rgb], None]
 
@@ -185,41 +186,25 @@ def headphones(sheet: Array, foot: Point, tall: float, body: Rgb, trim: Rgb) -> 
         turned(sheet, shell, body, 0.8)
 
 
+_SOLE: list[Point] = [
+    (-0.66, 0.02), (-0.2, 0.0), (0.3, 0.0), (0.64, 0.04), (0.72, 0.12), (0.66, 0.18), (0.2, 0.15),
+    (-0.3, 0.16), (-0.68, 0.20), (-0.72, 0.1),
+]  # fmt: skip
+_UPPER: list[Point] = [
+    (-0.66, 0.18), (-0.66, 0.42), (-0.6, 0.62), (-0.44, 0.66), (-0.30, 0.56), (-0.12, 0.60), (0.12, 0.44),
+    (0.40, 0.33), (0.62, 0.26), (0.68, 0.16), (0.2, 0.14), (-0.3, 0.15),
+]  # fmt: skip
+
+
 def shoe(sheet: Array, foot: Point, tall: float, body: Rgb, trim: Rgb) -> None:
     """Draw a running shoe from the side."""
     scale = tall * 0.95
-    sole = [
-        (-0.66, 0.02),
-        (-0.2, 0.0),
-        (0.3, 0.0),
-        (0.64, 0.04),
-        (0.72, 0.12),
-        (0.66, 0.18),
-        (0.2, 0.15),
-        (-0.3, 0.16),
-        (-0.68, 0.20),
-        (-0.72, 0.1),
-    ]
-    upper = [
-        (-0.66, 0.18),
-        (-0.66, 0.42),
-        (-0.6, 0.62),
-        (-0.44, 0.66),
-        (-0.30, 0.56),
-        (-0.12, 0.60),
-        (0.12, 0.44),
-        (0.40, 0.33),
-        (0.62, 0.26),
-        (0.68, 0.16),
-        (0.2, 0.14),
-        (-0.3, 0.15),
-    ]
-    fill(sheet, spline(placed(upper, foot, scale)), body)
+    fill(sheet, spline(placed(_UPPER, foot, scale)), body)
     fill(sheet, spline(placed([(-0.64, 0.2), (-0.62, 0.5), (-0.5, 0.5), (-0.42, 0.2)], foot, scale)), shade(body, 0.72))
     fill(sheet, spline(placed([(0.3, 0.18), (0.42, 0.30), (0.62, 0.25), (0.66, 0.17)], foot, scale)), shade(body, 1.25))
     swoosh = placed([(-0.42, 0.24), (-0.1, 0.22), (0.22, 0.38), (-0.08, 0.30), (-0.36, 0.34)], foot, scale)
     fill(sheet, spline(swoosh), trim)
-    fill(sheet, spline(placed(sole, foot, scale)), (246, 243, 238))
+    fill(sheet, spline(placed(_SOLE, foot, scale)), (246, 243, 238))
     stroke(
         sheet,
         spline(placed([(-0.68, 0.12), (-0.2, 0.08), (0.3, 0.08), (0.7, 0.12)], foot, scale), closed=False),

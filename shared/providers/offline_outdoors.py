@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shared.providers.offline_air import air
+from shared.providers.offline_animals import ANIMALS, seated_animal
 from shared.providers.offline_brief import Brief
 from shared.providers.offline_land import Range, Surface, conifers, grass, lone_tree, ridge, tufts
 from shared.providers.offline_paint import (
@@ -27,14 +28,12 @@ from shared.providers.offline_shapes import (
     cabin,
     lighthouse,
     sailboat,
-    seated_animal,
     standing_person,
 )
 from shared.providers.offline_sky import Sun, place_sun, sky
 
 _CRAGGY = ("mountain", "alpine", "peak", "volcano", "winter", "canyon", "cliff", "glacier", "hiking")
 _GENTLE = ("desert", "dune", "field", "meadow", "vineyard", "farm", "sand", "savanna", "countryside", "hill")
-_ANIMALS = ("cat", "dog", "fox", "wolf", "rabbit", "owl")
 
 
 def landscape(brief: Brief, stage: Stage) -> Scene:
@@ -75,7 +74,7 @@ def _ranges(brief: Brief, stage: Stage, horizon: float, sun: Sun, *, craggy: boo
             hidden=horizon + (0.06 if lake else 0.16 * (i + 1) / max(1, n - 1) + 0.06 if i < n - 1 else 1.0),
         )
         sheet, crest = ridge(brief, stage, land)
-        if t > 0.6 and soil == "hills" and not lake:
+        if t > 0.6 and soil == "hills" and not (lake or snow):
             tufts(brief, stage, f"tufts {i}", sheet, crest, 220, mix(palette.leaf, palette.land, 0.42))
         layers.append(sheet)
         if t > 0.45 and soil == "hills":
@@ -102,36 +101,35 @@ def _foreground(brief: Brief, stage: Stage, sun: Sun) -> list[Layer]:
     base, soil = brief.draw("front", 0.9, 0.97), _soil(brief)
     land = Range(name="front", base=base + 0.05, rise=0.16, far=0.03, sun_u=sun.u, surface=soil, cells=1.1)
     front, crest = ridge(brief, stage, land)
-    if soil == "hills":
+    if soil == "hills" and palette.name != "winter":
         tufts(brief, stage, "front tufts", front, crest, 80, mix(palette.leaf, palette.land, 0.62))
-    layers: list[Layer] = [front]
-    hero = blank(stage.width, stage.height)
+    layers: list[Layer] = [front, trimmed(_hero(brief, stage, sun, crest), 0.6)]
+    if brief.chance("grass", 0.75):
+        blades = grass(brief, stage, "grass", brief.draw("grass tall", 0.07, 0.15), 380, palette.spice)
+        layers.append(trimmed(blades, 1.0))
+    return layers
+
+
+def _hero(brief: Brief, stage: Stage, sun: Sun, crest: Array) -> Array:
+    """Return what stands in front on the side away from the sun: what the prompt names, else what the seed draws."""
+    palette, sheet = brief.palette, blank(stage.width, stage.height)
     side = (0.26 if sun.u > 0.5 else 0.74) + brief.draw("hero u", -0.1, 0.1)
-    foot_y = float(crest[int(side * stage.width)]) + stage.unit * 0.012
-    foot = (side * stage.width, min(foot_y, 0.96 * stage.height))
-    animal = next((word for word in _ANIMALS if brief.says(word)), "")
-    leafy = mix(palette.land, palette.accent if brief.chance("leaf hue", 0.6) else palette.leaf, 0.5)
+    ground = float(crest[int(side * stage.width)]) + stage.unit * 0.012
+    foot = (side * stage.width, min(ground, 0.96 * stage.height))
+    animal = next((word for word in ANIMALS if brief.says(word)), "")
     if animal:
         coat = mix((196, 92, 38), palette.land, 0.25) if animal == "fox" else mix(palette.land, palette.leaf, 0.06)
-        seated_animal(hero, animal, foot, stage.unit * 0.3, coat, palette.light, mirrored=sun.u < 0.5)
+        seated_animal(sheet, animal, foot, stage.unit * 0.3, coat, palette.light, mirrored=sun.u < 0.5)
     elif brief.says("cabin", "farm", "house", "home", "rustic") or brief.chance("cabin", 0.18):
-        cabin(
-            hero, foot, stage.unit * 0.13, mix(palette.land, palette.leaf, 0.5), shade(palette.land, 0.8), palette.spice
-        )
+        wall, roof = mix(palette.land, palette.leaf, 0.5), shade(palette.land, 0.8)
+        cabin(sheet, foot, stage.unit * 0.13, wall, roof, palette.spice)
     elif brief.says("person", "hiking", "hiker", "camping", "travel", "traveler") or brief.chance("person", 0.2):
-        standing_person(hero, foot, stage.unit * 0.15, palette.land)
+        standing_person(sheet, foot, stage.unit * 0.15, palette.land)
     elif brief.chance("tree", 0.75):
-        bare = palette.name in ("winter", "storm")
-        hero = lone_tree(brief, stage, foot, brief.draw("tree tall", 0.4, 0.62), palette.land, None if bare else leafy)
-    layers.append(trimmed(hero, 0.6))
-    if brief.chance("grass", 0.75):
-        tall = brief.draw("grass tall", 0.07, 0.15)
-        layers.append(
-            trimmed(
-                grass(brief, stage, "grass", tall=tall, n=380, color=shade(palette.land, 0.9), tip=palette.spice), 1.0
-            )
-        )
-    return layers
+        leaf = mix(palette.land, palette.accent if brief.chance("leaf hue", 0.6) else palette.leaf, 0.5)
+        bare = palette.name in {"winter", "storm"}
+        return lone_tree(brief, stage, foot, brief.draw("tree tall", 0.4, 0.62), palette.land, None if bare else leaf)
+    return sheet
 
 
 def _in_the_air(brief: Brief, stage: Stage, horizon: float, sun: Sun, *, balloons: float) -> list[Layer]:
@@ -155,23 +153,8 @@ def sea(brief: Brief, stage: Stage) -> Scene:
     layers: list[Layer] = sky(brief, stage, horizon, sun)
     layers += _in_the_air(brief, stage, horizon, sun, balloons=0)
     top = round(horizon * stage.height)
-    for i in range(brief.rng("islands").integers(1, 4)):
-        far = 0.9 - 0.3 * i
-        rise = brief.draw(f"island {i}", 0.05, 0.22 - 0.05 * i)
-        name = f"island {i}"
-        outline = _islet(brief, stage, name)
-        land = Range(
-            name=name,
-            base=horizon,
-            rise=rise,
-            far=far,
-            sun_u=sun.u,
-            surface="crags",
-            cells=3,
-            outline=outline,
-            hidden=horizon + 0.01,
-        )
-        layers.append(ridge(brief, stage, land)[0])
+    for i in range(int(brief.rng("islands").integers(1, 4))):
+        layers.append(_island(brief, stage, f"island {i}", horizon, sun, i))
     layers.append(_on_the_water(brief, stage, horizon, sun))
     deep = mix(palette.sky[0], palette.land, 0.5)
     calm = brief.draw("calm", 0.55, 1.0)
@@ -181,11 +164,21 @@ def sea(brief: Brief, stage: Stage) -> Scene:
     return Scene(stage, tuple(layers))
 
 
-def _islet(brief: Brief, stage: Stage, name: str) -> Array:
-    """Return the outline of land that ends in the water on one side or both, float32 (width,), 0..1."""
+def _island(brief: Brief, stage: Stage, name: str, horizon: float, sun: Sun, i: int) -> Sheet:
+    """Return land on the horizon that ends in the water on one side or both; the greater *i* the nearer."""
     middle, half = brief.draw(name + " where"), brief.draw(name + " half", 0.14, 0.42)
     u = np.linspace(0, 1, stage.width, dtype=np.float32)
-    return np.asarray(np.clip(1 - ((u - middle) / half) ** 2, 0, 1) ** 0.7)
+    land = Range(
+        name=name,
+        base=horizon,
+        rise=brief.draw(name, 0.05, 0.22 - 0.05 * i),
+        far=0.9 - 0.3 * i,
+        sun_u=sun.u,
+        surface="crags",
+        hidden=horizon + 0.01,
+        outline=np.clip(1 - ((u - middle) / half) ** 2, 0, 1) ** 0.7,
+    )
+    return ridge(brief, stage, land)[0]
 
 
 def _on_the_water(brief: Brief, stage: Stage, horizon: float, sun: Sun) -> Sheet:
@@ -214,11 +207,7 @@ def _shore(brief: Brief, stage: Stage, sun: Sun) -> list[Layer]:
     if brief.says("beach", "surf", "island", "coast", "lagoon", "tropical") or brief.chance("beach", 0.45):
         return [_beach(brief, stage)]
     if brief.chance("reeds", 0.5):
-        return [
-            trimmed(
-                grass(brief, stage, "reeds", tall=0.2, n=190, color=shade(palette.land, 0.9), tip=palette.leaf), 1.0
-            )
-        ]
+        return [trimmed(grass(brief, stage, "reeds", 0.2, 190, palette.leaf), 1.0)]
     base = 1 + 0.07 * stage.unit / stage.height
     rocks = Range(name="rocks", base=base, rise=0.22, far=0.02, sun_u=sun.u, surface="crags", cells=1.6)
     return [ridge(brief, stage, rocks)[0]]

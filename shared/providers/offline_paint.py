@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Rgb = tuple[float, float, float]
+Point = tuple[float, float]
+Points = Array | Sequence[Point]
 
 _SHIFT = 4  # fractional bits of OpenCV's sub-pixel coordinates
 _FIELD_SIDE = 448  # soft fields are computed at most this large and enlarged
@@ -63,7 +65,7 @@ def noise(
     rng: np.random.Generator,
     width: int,
     height: int,
-    cells: tuple[float, float],
+    cells: Point,
     octaves: int = 5,
     gain: float = 0.5,
 ) -> Array:
@@ -81,7 +83,7 @@ def noise(
         weights += weight
         weight *= gain
     spread = 1.0 + 0.9 * (1 - gain)  # averaging octaves narrows the range; widen it again
-    return np.clip((total / weights - 0.5) * 1.5 * spread**0.5 + 0.5, 0, 1)
+    return np.asarray(np.clip((total / weights - 0.5) * 1.5 * spread**0.5 + 0.5, 0, 1))
 
 
 def profile(
@@ -109,7 +111,7 @@ def gradient(height: int, stops: Sequence[tuple[float, Rgb]]) -> Array:
     return np.stack(channels, axis=-1).astype(np.float32)[:, None, :]
 
 
-def distance(width: int, height: int, center: tuple[float, float]) -> Array:
+def distance(width: int, height: int, center: Point) -> Array:
     """Return each pixel's distance in pixels from *center* (x, y), float32 (height, width)."""
     x = np.arange(width, dtype=np.float32) - center[0]
     y = np.arange(height, dtype=np.float32) - center[1]
@@ -206,21 +208,21 @@ def _ink(color: Rgb) -> tuple[float, float, float, float]:
     return (round(color[0]), round(color[1]), round(color[2]), 255)
 
 
-def _fixed(points: Array) -> Array:
+def _fixed(points: Points) -> Array:
     return np.round(np.asarray(points, np.float64) * (1 << _SHIFT)).astype(np.int32).reshape(-1, 1, 2)
 
 
-def fill(sheet: Array, points: Array, color: Rgb) -> None:
+def fill(sheet: Array, points: Points, color: Rgb) -> None:
     """Fill a polygon, (n, 2) pixels; sub-pixel accurate."""
     cv2.fillPoly(sheet, [_fixed(points)], _ink(color), cv2.LINE_AA, _SHIFT)
 
 
-def stroke(sheet: Array, points: Array, color: Rgb, thickness: float, *, closed: bool = False) -> None:
+def stroke(sheet: Array, points: Points, color: Rgb, thickness: float, *, closed: bool = False) -> None:
     """Draw a line through *points*, (n, 2) pixels; at least one pixel thick."""
     cv2.polylines(sheet, [_fixed(points)], closed, _ink(color), max(1, round(thickness)), cv2.LINE_AA, _SHIFT)
 
 
-def disc(sheet: Array, center: tuple[float, float], radius: float, color: Rgb) -> None:
+def disc(sheet: Array, center: Point, radius: float, color: Rgb) -> None:
     """Fill a circle; pixels."""
     at = (round(center[0] * 16), round(center[1] * 16))
     cv2.circle(sheet, at, max(1, round(radius * 16)), _ink(color), -1, cv2.LINE_AA, _SHIFT)
@@ -237,7 +239,7 @@ def box(left: float, top: float, right: float, bottom: float) -> Array:
     return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
 
 
-def ellipse_points(center: tuple[float, float], rx: float, ry: float, turn: float = 0.0, n: int = 72) -> Array:
+def ellipse_points(center: Point, rx: float, ry: float, turn: float = 0.0, n: int = 72) -> Array:
     """Return an ellipse's outline, (n, 2); *turn* in radians."""
     t = np.linspace(0, 2 * np.pi, n, endpoint=False)
     x, y = rx * np.cos(t), ry * np.sin(t)
@@ -245,7 +247,7 @@ def ellipse_points(center: tuple[float, float], rx: float, ry: float, turn: floa
     return np.stack([center[0] + x * c - y * s, center[1] + x * s + y * c], axis=-1)
 
 
-def spline(points: Sequence[Sequence[float]] | Array, per_span: int = 12, *, closed: bool = True) -> Array:
+def spline(points: Sequence[Point] | Array, per_span: int = 12, *, closed: bool = True) -> Array:
     """Return a smooth curve through *points* (Catmull-Rom), (n, 2)."""
     p = np.asarray(points, np.float64)
     p = np.concatenate([p[-1:], p, p[:2]]) if closed else np.concatenate([p[:1], p, p[-1:]])
@@ -257,8 +259,12 @@ def spline(points: Sequence[Sequence[float]] | Array, per_span: int = 12, *, clo
 
 def tapered(spine: Array, start: float, end: float) -> Array:
     """Return the outline, (2n, 2), of a stroke along *spine* (n, 2) whose width goes from *start* to *end*."""
+    return ribbon(spine, np.linspace(start, end, len(spine)))
+
+
+def ribbon(spine: Array, widths: Array) -> Array:
+    """Return the outline, (2n, 2), of a stroke along *spine* (n, 2) of *widths* (n,)."""
     along = np.gradient(spine, axis=0)
     length = np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-6)
-    normal = np.stack([-along[:, 1], along[:, 0]], axis=-1) / length[:, None]
-    half = np.linspace(start, end, len(spine))[:, None] / 2
-    return np.concatenate([spine + normal * half, (spine - normal * half)[::-1]])
+    across = np.stack([-along[:, 1], along[:, 0]], axis=-1) * (widths / length / 2)[:, None]
+    return np.concatenate([spine + across, (spine - across)[::-1]])

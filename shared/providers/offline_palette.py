@@ -74,7 +74,7 @@ _WORDS = {
     "pastel": "pastel dreamy | soft dream baby candy unicorn cute gentle skincare cream cosmetic serum",
     "vintage": "vintage retro 70s 60s | jazz poster old classic nostalgic record vinyl cafe",
     "rose": "rose pink romantic valentine | love wedding wine berry lipstick beauty",
-    "graphite": "graphite monochrome steel | minimal tech technology phone laptop camera car conference business office",
+    "graphite": "graphite monochrome steel | minimal tech technology phone laptop camera car conference business",
 }
 
 

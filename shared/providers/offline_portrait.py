@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from shared.providers.offline_air import air
@@ -9,6 +11,7 @@ from shared.providers.offline_brief import Brief
 from shared.providers.offline_outdoors import landscape
 from shared.providers.offline_paint import (
     Array,
+    Point,
     Rgb,
     blank,
     disc,
@@ -22,14 +25,23 @@ from shared.providers.offline_paint import (
     stroke,
 )
 from shared.providers.offline_scene import Layer, Scene, Sheet, Stage, backdrop, trimmed
-from shared.providers.offline_shapes import Point, birds, placed
+from shared.providers.offline_shapes import birds, placed
 
-_FACE: list[Point] = [
-    (-0.62, -0.03), (-0.60, 0.07), (-0.47, 0.17), (-0.26, 0.235), (-0.185, 0.31), (-0.195, 0.41), (-0.255, 0.53), (-0.29, 0.67),
-    (-0.255, 0.83), (-0.15, 0.95), (0.0, 1.0), (0.14, 0.975), (0.235, 0.90), (0.272, 0.81), (0.278, 0.745), (0.272, 0.712),
-    (0.262, 0.685), (0.283, 0.645), (0.318, 0.59), (0.333, 0.566), (0.322, 0.549), (0.288, 0.540), (0.284, 0.524), (0.300, 0.503),
-    (0.298, 0.490), (0.282, 0.482), (0.295, 0.470), (0.292, 0.453), (0.270, 0.440), (0.273, 0.412), (0.262, 0.378), (0.225, 0.357),
-    (0.16, 0.353), (0.085, 0.342), (0.05, 0.30), (0.055, 0.235), (0.12, 0.175), (0.30, 0.115), (0.43, 0.05), (0.47, -0.03),
+_FACE: list[Point] = [  # from the left shoulder over the crown and down the face, facing right; unit: the whole height
+    (-0.62, -0.03), (-0.60, 0.07), (-0.47, 0.17), (-0.26, 0.235), (-0.185, 0.31), (-0.195, 0.41), (-0.255, 0.53),
+    (-0.29, 0.67), (-0.255, 0.83), (-0.15, 0.95), (0.0, 1.0), (0.14, 0.975), (0.235, 0.90), (0.272, 0.81),
+    (0.278, 0.745), (0.272, 0.712), (0.262, 0.685), (0.283, 0.645), (0.318, 0.59), (0.333, 0.566), (0.322, 0.549),
+    (0.288, 0.540), (0.284, 0.524), (0.300, 0.503), (0.298, 0.490), (0.282, 0.482), (0.295, 0.470), (0.292, 0.453),
+    (0.270, 0.440), (0.273, 0.412), (0.262, 0.378), (0.225, 0.357), (0.16, 0.353), (0.085, 0.342), (0.05, 0.30),
+    (0.055, 0.235), (0.12, 0.175), (0.30, 0.115), (0.43, 0.05), (0.47, -0.03),
+]  # fmt: skip
+
+_LONG: list[Point] = [
+    (0.18, 0.97), (0.0, 1.035), (-0.2, 0.99), (-0.34, 0.82), (-0.38, 0.6), (-0.42, 0.38), (-0.50, 0.16), (-0.40, 0.05),
+    (-0.2, 0.12), (-0.1, 0.4), (-0.1, 0.7),
+]  # fmt: skip
+_QUIFF: list[Point] = [
+    (0.26, 0.86), (0.28, 0.98), (0.16, 1.05), (-0.02, 1.045), (-0.2, 0.98), (-0.3, 0.8), (-0.2, 0.8), (0.1, 0.9),
 ]  # fmt: skip
 
 
@@ -91,43 +103,25 @@ def _exposure(stage: Stage, foot: Point, tall: float, *, mirrored: bool) -> Arra
 
 
 def _hair(brief: Brief, sheet: Array, foot: Point, tall: float, ink: Rgb, dx: float, *, mirrored: bool) -> None:
+    """Draw a bun, long hair, curls or a quiff, displaced by *dx* pixels."""
+
+    def at(points: list[Point]) -> Array:
+        return placed(points, (foot[0] + dx, foot[1] - abs(dx) * 0.3), tall, mirrored=mirrored)
+
     rng = brief.rng("hair")
-    kind = int(rng.integers(0, 4))
-    if brief.says("man", "boy", "male", "he"):
-        kind = 3
-    at = (foot[0] + dx, foot[1] - abs(dx) * 0.3)
+    kind = 3 if brief.says("man", "boy", "male", "he") else int(rng.integers(0, 4))
     if kind == 0:
-        knot = placed([(-0.33, 0.93)], at, tall, mirrored=mirrored)[0]
-        disc(sheet, (float(knot[0]), float(knot[1])), tall * 0.115, ink)
+        fill(sheet, ellipse_points(_only(at([(-0.33, 0.93)])), tall * 0.115, tall * 0.115), ink)
     elif kind == 1:
-        long = [
-            (0.18, 0.97),
-            (0.0, 1.035),
-            (-0.2, 0.99),
-            (-0.34, 0.82),
-            (-0.38, 0.6),
-            (-0.42, 0.38),
-            (-0.50, 0.16),
-            (-0.40, 0.05),
-            (-0.2, 0.12),
-            (-0.1, 0.4),
-            (-0.1, 0.7),
-        ]
-        fill(sheet, spline(placed(long, at, tall, mirrored=mirrored)), ink)
+        fill(sheet, spline(at(_LONG)), ink)
     elif kind == 2:
         for _ in range(70):
             a, r = float(rng.uniform(0.55, 2.95)), float(rng.uniform(0.25, 0.33))
-            curl = placed([(-0.02 + r * np.cos(a), 0.74 + r * 0.9 * np.sin(a))], at, tall, mirrored=mirrored)[0]
-            disc(sheet, (float(curl[0]), float(curl[1])), tall * float(rng.uniform(0.03, 0.075)), ink)
+            curl = at([(-0.02 + r * math.cos(a), 0.74 + r * 0.9 * math.sin(a))])
+            disc(sheet, _only(curl), tall * float(rng.uniform(0.03, 0.075)), ink)
     else:
-        quiff = [
-            (0.26, 0.86),
-            (0.28, 0.98),
-            (0.16, 1.05),
-            (-0.02, 1.045),
-            (-0.2, 0.98),
-            (-0.3, 0.8),
-            (-0.2, 0.8),
-            (0.1, 0.9),
-        ]
-        fill(sheet, spline(placed(quiff, at, tall, mirrored=mirrored)), ink)
+        fill(sheet, spline(at(_QUIFF)), ink)
+
+
+def _only(points: Array) -> Point:
+    return float(points[0, 0]), float(points[0, 1])

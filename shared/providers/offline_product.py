@@ -10,9 +10,11 @@ from shared.providers.offline_brief import Brief
 from shared.providers.offline_objects import OBJECT_WORDS, OBJECTS
 from shared.providers.offline_paint import (
     Array,
+    Point,
     Rgb,
     blank,
     blurred,
+    box,
     disc,
     distance,
     ellipse_points,
@@ -29,7 +31,6 @@ from shared.providers.offline_paint import (
 )
 from shared.providers.offline_scene import Layer, Scene, Sheet, Stage, backdrop, trimmed
 from shared.providers.offline_shading import ball, cylinder
-from shared.providers.offline_shapes import Point
 
 
 def product(brief: Brief, stage: Stage) -> Scene:
@@ -117,48 +118,35 @@ def _arch(brief: Brief, stage: Stage, x: float, floor: float, wall: Rgb) -> Shee
     sheet = blank(stage.width, stage.height)
     foot = floor * stage.height
     wide = stage.unit * brief.draw("arch wide", 0.24, 0.32)
-    shift = stage.unit * brief.draw("arch shift", -0.18, 0.18)
+    x += stage.unit * brief.draw("arch shift", -0.18, 0.18)
     ink = mix(palette.accent, wall, 0.35) if brief.chance("arch ink", 0.5) else mix(palette.light, wall, 0.35)
     kind = int(brief.draw("arch kind") * 3)
     if kind == 0:
         high = foot - stage.unit * brief.draw("arch high", 0.30, 0.42)
         t = np.linspace(np.pi, 0, 60)
-        top = np.stack([x + shift + np.cos(t) * wide, high - np.sin(t) * wide], axis=-1)
-        outline = np.concatenate([[(x + shift - wide, foot)], top, [(x + shift + wide, foot)]])
+        top = np.stack([x + np.cos(t) * wide, high - np.sin(t) * wide], axis=-1)
+        outline = np.concatenate([[(x - wide, foot)], top, [(x + wide, foot)]])
         fill(sheet, outline, shade(ink, 0.82))
-        fill(sheet, (outline - (x + shift, foot)) * (0.93, 0.97) + (x + shift + wide * 0.05, foot), ink)
+        fill(sheet, (outline - (x, foot)) * (0.93, 0.97) + (x + wide * 0.05, foot), ink)
     elif kind == 1:
-        at = (x + shift, foot - wide * 1.25)
+        at = (x, foot - wide * 1.25)
         disc(sheet, at, wide * 1.15, shade(ink, 0.85))
         disc(sheet, (at[0] - wide * 0.03, at[1] - wide * 0.03), wide * 1.13, ink)
     else:
         for k in range(3):
             half, rise = wide * (1.5 - 0.4 * k), stage.unit * 0.13 * (k + 1)
-            fill(
-                sheet,
-                np.array(
-                    [
-                        (x + shift - half, foot),
-                        (x + shift - half, foot - rise),
-                        (x + shift + half, foot - rise),
-                        (x + shift + half, foot),
-                    ]
-                ),
-                shade(ink, 0.8 + 0.16 * k),
-            )
+            fill(sheet, box(x - half, foot - rise, x + half, foot), shade(ink, 0.8 + 0.16 * k))
     return trimmed(sheet, 0.08)
 
 
 def _leaf_shadows(brief: Brief, stage: Stage, wall: Rgb) -> Sheet:
-    rng = brief.rng("leaf shadows")
+    rng, ink = brief.rng("leaf shadows"), shade(wall, 0.3)
     sheet = blank(stage.width, stage.height)
     corner = 1 if brief.chance("shadow side", 0.5) else 0
     for _ in range(3):
         start = (stage.width * (corner + float(rng.normal(0, 0.06))), stage.height * float(rng.uniform(-0.1, 0.25)))
         heading = (0.35 if corner == 0 else np.pi - 0.35) + float(rng.normal(0.2, 0.3)) * (1 if corner == 0 else -1)
-        frond(
-            sheet, start, heading, stage.unit * float(rng.uniform(0.5, 0.85)), shade(wall, 0.3), shade(wall, 0.3), rng
-        )
+        frond(sheet, start, heading, stage.unit * float(rng.uniform(0.5, 0.85)), (ink, ink), rng)
     return Sheet(faded(blurred(sheet, stage.unit * 0.007), 0.34), 0.1)
 
 
@@ -167,15 +155,9 @@ def _cast(stage: Stage, foot: Point, radius: float, tall: float, ink: Rgb) -> Sh
     sheet = blank(stage.width, stage.height)
     x, y = foot
     fill(sheet, ellipse_points((x + radius * 0.16, y + radius * 0.07), radius * 1.16, radius * 0.30), ink)
-    long = np.array(
-        [
-            (x - radius * 0.3, y + radius * 0.24),
-            (x + tall * 1.15, y - tall * 0.16),
-            (x + tall * 1.25, y - tall * 0.02),
-            (x + radius * 0.5, y + radius * 0.3),
-        ]
-    )
-    fill(sheet, long, ink)
+    near, far = x - radius * 0.3, x + tall * 1.15
+    slant = [(near, y + radius * 0.24), (far, y - tall * 0.16), (far + tall * 0.1, y - tall * 0.02)]
+    fill(sheet, [*slant, (x + radius * 0.5, y + radius * 0.3)], ink)
     return trimmed(faded(blurred(sheet, stage.unit * 0.014), 0.5), 0.2)
 
 
@@ -208,15 +190,8 @@ def _sprig(brief: Brief, stage: Stage) -> Sheet:
     for k in range(2):
         start = (stage.width * side, stage.height * (0.99 - 0.08 * k))
         heading = (-0.75 if side == 0 else -np.pi + 0.75) + float(rng.normal(0, 0.16))
-        frond(
-            sheet,
-            start,
-            heading,
-            stage.unit * float(rng.uniform(0.26, 0.36)),
-            mix(palette.leaf, palette.land, 0.35),
-            palette.leaf,
-            rng,
-        )
+        inks = (mix(palette.leaf, palette.land, 0.35), palette.leaf)
+        frond(sheet, start, heading, stage.unit * float(rng.uniform(0.26, 0.36)), inks, rng)
     return trimmed(blurred(sheet, stage.unit * 0.0022), 0.9)
 
 

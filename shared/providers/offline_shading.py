@@ -6,6 +6,7 @@ import numpy as np
 
 from shared.providers.offline_paint import (
     Array,
+    Point,
     Rgb,
     cut,
     ellipse_points,
@@ -15,7 +16,6 @@ from shared.providers.offline_paint import (
     stroke,
     to_bytes,
 )
-from shared.providers.offline_shapes import Point
 
 
 def round_light(t: Array, gloss: float) -> Array:

@@ -1,12 +1,26 @@
-"""Figures drawn by hand: boats, birds, houses, animals, people. Each is drawn upright at its foot, *tall* pixels high."""
+"""Figures drawn by hand: boats, birds, houses, animals, people; each stands on its foot, *tall* pixels high."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from shared.providers.offline_paint import Array, Rgb, disc, ellipse_points, fill, mix, shade, spline, stroke, tapered
+from shared.providers.offline_paint import (
+    Array,
+    Point,
+    Rgb,
+    disc,
+    ellipse_points,
+    fill,
+    mix,
+    shade,
+    spline,
+    stroke,
+    tapered,
+)
 
-Point = tuple[float, float]
+_COAT: list[Point] = [  # its left half
+    (-0.035, 0.87), (-0.125, 0.82), (-0.155, 0.62), (-0.15, 0.42), (-0.115, 0.43), (-0.125, 0.33),
+]  # fmt: skip
 
 
 def placed(points: list[Point], foot: Point, tall: float, *, mirrored: bool = False) -> Array:
@@ -83,92 +97,6 @@ def cabin(sheet: Array, foot: Point, tall: float, wall: Rgb, roof: Rgb, glow: Rg
         stroke(sheet, placed([(x, 0.26), (x + 0.2, 0.26)], foot, tall), shade(wall, 0.5), tall * 0.015)
 
 
-def seated_animal(sheet: Array, kind: str, foot: Point, tall: float, color: Rgb, rim: Rgb, *, mirrored: bool) -> None:
-    """Draw a cat, dog, fox, wolf, rabbit or owl seated with its back to us, its edge caught by the light."""
-    edge = tall * 0.012 * (-1 if mirrored else 1)
-    for ink, dx in ((rim, edge), (color, 0.0)):
-        at = (foot[0] + dx, foot[1] - abs(dx) * 0.6)
-        for outline in _animal(kind, at, tall, mirrored=mirrored):
-            fill(sheet, outline, ink)
-
-
-def _animal(kind: str, foot: Point, tall: float, *, mirrored: bool) -> list[Array]:
-    def at(points: list[Point]) -> Array:
-        return placed(points, foot, tall, mirrored=mirrored)
-
-    wide = {"owl": 1.0, "rabbit": 1.05, "cat": 0.92}.get(kind, 0.84)
-    body = spline(
-        at(
-            [
-                (x * wide, y)
-                for x, y in [
-                    (-0.30, 0.0),
-                    (-0.33, 0.16),
-                    (-0.25, 0.38),
-                    (-0.16, 0.56),
-                    (0, 0.62),
-                    (0.16, 0.56),
-                    (0.25, 0.38),
-                    (0.33, 0.16),
-                    (0.30, 0.0),
-                    (0, -0.01),
-                ]
-            ]
-        )
-    )
-    head = spline(
-        at(
-            [
-                (-0.17, 0.70),
-                (-0.13, 0.58),
-                (0, 0.53),
-                (0.13, 0.58),
-                (0.17, 0.70),
-                (0.11, 0.82),
-                (0, 0.85),
-                (-0.11, 0.82),
-            ]
-        )
-    )
-    ears: dict[str, list[list[Point]]] = {
-        "cat": [[(-0.17, 0.72), (-0.155, 0.97), (-0.03, 0.83)], [(0.17, 0.72), (0.155, 0.97), (0.03, 0.83)]],
-        "fox": [[(-0.18, 0.70), (-0.17, 1.0), (-0.02, 0.82)], [(0.18, 0.70), (0.17, 1.0), (0.02, 0.82)]],
-        "wolf": [[(-0.17, 0.72), (-0.14, 0.99), (-0.03, 0.83)], [(0.17, 0.72), (0.14, 0.99), (0.03, 0.83)]],
-        "dog": [
-            [(-0.10, 0.83), (-0.21, 0.80), (-0.25, 0.60), (-0.16, 0.62)],
-            [(0.10, 0.83), (0.21, 0.80), (0.25, 0.60), (0.16, 0.62)],
-        ],
-        "rabbit": [
-            [(-0.13, 0.78), (-0.15, 1.05), (-0.10, 1.16), (-0.04, 1.02), (-0.02, 0.82)],
-            [(0.13, 0.78), (0.18, 1.03), (0.14, 1.15), (0.06, 1.03), (0.02, 0.82)],
-        ],
-        "owl": [[(-0.16, 0.76), (-0.15, 0.92), (-0.04, 0.84)], [(0.16, 0.76), (0.15, 0.92), (0.04, 0.84)]],
-    }
-    tails: dict[str, list[Point]] = {
-        "cat": [(0.24, 0.03), (0.44, 0.05), (0.55, 0.17), (0.52, 0.34), (0.45, 0.40)],
-        "fox": [(0.22, 0.05), (0.42, 0.03), (0.60, 0.10), (0.70, 0.26)],
-        "wolf": [(0.22, 0.05), (0.40, 0.02), (0.54, 0.03)],
-        "dog": [(0.24, 0.05), (0.40, 0.10), (0.48, 0.26)],
-    }
-    pieces = [body, head, *(at(ear) for ear in ears[kind])]
-    if kind in tails:
-        bushy = kind in ("fox", "wolf")
-        spine = spline(at(tails[kind]), closed=False)
-        widths = tall * (
-            np.sin(np.linspace(0.35, np.pi - 0.12, len(spine))) * 0.17 + 0.01
-            if bushy
-            else np.linspace(0.075, 0.05, len(spine))
-        )
-        along = np.gradient(spine, axis=0)
-        normal = np.stack([-along[:, 1], along[:, 0]], axis=-1) / np.maximum(np.hypot(*along.T), 1e-6)[:, None]
-        pieces.append(
-            np.concatenate([spine + normal * widths[:, None] / 2, (spine - normal * widths[:, None] / 2)[::-1]])
-        )
-        if not bushy:
-            pieces.append(ellipse_points(tuple(spine[-1]), tall * 0.026, tall * 0.026, n=16))
-    return pieces
-
-
 def standing_person(sheet: Array, foot: Point, tall: float, color: Rgb, *, mirrored: bool = False) -> None:
     """Draw a person in a coat, seen from behind."""
 
@@ -176,21 +104,8 @@ def standing_person(sheet: Array, foot: Point, tall: float, color: Rgb, *, mirro
         return placed(points, foot, tall, mirrored=mirrored)
 
     fill(sheet, ellipse_points((foot[0], foot[1] - tall * 0.925), tall * 0.056, tall * 0.072, n=32), color)
-    coat = [
-        (-0.035, 0.87),
-        (-0.125, 0.82),
-        (-0.155, 0.62),
-        (-0.15, 0.42),
-        (-0.115, 0.43),
-        (-0.125, 0.33),
-        (0.125, 0.33),
-        (0.115, 0.43),
-        (0.15, 0.42),
-        (0.155, 0.62),
-        (0.125, 0.82),
-        (0.035, 0.87),
-    ]
-    fill(sheet, at(coat), color)
+    right = [(-x, y) for x, y in reversed(_COAT)]
+    fill(sheet, at([*_COAT, *right]), color)
     fill(sheet, at([(-0.105, 0.35), (-0.095, 0.0), (-0.025, 0.0), (-0.012, 0.34)]), color)
     fill(sheet, at([(0.012, 0.34), (0.04, 0.0), (0.11, 0.0), (0.105, 0.35)]), color)
 

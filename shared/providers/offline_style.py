@@ -51,7 +51,7 @@ def cinematic(picture: Array, brief: Brief) -> Array:
     height, width = picture.shape[:2]
     out = saturated(clarity(picture, 0.4), 0.66)
     small = resized(out, max(8, width // 4), max(8, height // 4), cv2.INTER_AREA)
-    bright = cv2.subtract(small, (212, 212, 212, 0))
+    bright = _above(small, 212)
     streak = cv2.blur(cv2.blur(bright, (max(3, width // 12), 1)), (max(3, width // 24), 3))
     tint = to_bytes(streak.astype(np.float32) * np.array([0.9, 1.5, 2.4], np.float32))
     out = cv2.add(out, resized(tint, width, height, cv2.INTER_LINEAR))
@@ -187,6 +187,11 @@ def _blur(picture: Array, sigma: float) -> Array:
     return resized(cv2.GaussianBlur(small, (0, 0), sigma / k), width, height, cv2.INTER_LINEAR)
 
 
+def _above(picture: Array, level: int) -> Array:
+    """Return by how much each channel exceeds *level*."""
+    return cv2.subtract(picture, np.full_like(picture, level))
+
+
 def _blend(first: Array, second: Array, mask: Array) -> Array:
     """Return *first* where *mask*, uint8, is 0, *second* where it is 255."""
     over = cv2.merge([mask, mask, mask])
@@ -196,7 +201,7 @@ def _blend(first: Array, second: Array, mask: Array) -> Array:
 def bloom(picture: Array, strength: float) -> Array:
     """Return *picture* with its lights spilling over."""
     unit = min(picture.shape[:2])
-    bright = cv2.subtract(picture, (150, 150, 150, 0))
+    bright = _above(picture, 150)
     return cv2.add(picture, cv2.convertScaleAbs(_blur(bright, unit * 0.03), alpha=strength * 1.6))
 
 
@@ -255,10 +260,8 @@ def _flow(picture: Array, brief: Brief, unit: int) -> Array:
     """Return the direction of strokes, radians, float32 (height, width): along the forms."""
     height, width = picture.shape[:2]
     k = max(1, round(unit / 300))
-    gray = cv2.cvtColor(resized(picture, width // k, height // k, cv2.INTER_AREA), cv2.COLOR_RGB2GRAY).astype(
-        np.float32
-    )
-    gray = cv2.GaussianBlur(gray, (0, 0), 3)
+    small = cv2.cvtColor(resized(picture, width // k, height // k, cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    gray = cv2.GaussianBlur(small.astype(np.float32), (0, 0), 3)
     gx, gy = cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)
     wander = (noise(brief.rng("flow"), width // k, height // k, (3, 3), 3) - 0.5) * 2.4
     xx = cv2.GaussianBlur(gx * gx - gy * gy, (0, 0), 4) + 3.0 * np.cos(2 * (wander + 1.5708))
@@ -291,7 +294,7 @@ def _inks(picture: Array, n: int) -> Array:
     """Return the *n* colours that stand for *picture* best, float32 (n, 3), by k-means from luminance quantiles."""
     pixels = resized(picture, 72, 72, cv2.INTER_AREA).reshape(-1, 3).astype(np.float32)
     order = np.argsort(pixels @ np.array([0.299, 0.587, 0.114], np.float32), kind="stable")
-    inks = pixels[order[np.linspace(0, len(order) - 1, n).astype(int)]]
+    inks: Array = pixels[order[np.linspace(0, len(order) - 1, n).astype(int)]]
     for _ in range(8):
         nearest = ((pixels[:, None, :] - inks[None, :, :]) ** 2).sum(axis=2).argmin(axis=1)
         inks = np.stack([pixels[nearest == k].mean(axis=0) if (nearest == k).any() else inks[k] for k in range(n)])

@@ -150,9 +150,9 @@ def run() -> dict[str, Any]:
             "all_places_taken": round(1e6 * rate / wiring.functions()["generate"]["concurrency"], 2),
         },
         "prices": PRICES,
-        "notes": "prices as of 2026-09/10, us-central1, free tiers left out; documents counted by the store as Firestore "
-        "bills them; compute: measured with local stores, each event rounded up to 100 ms of 1 vCPU and its memory "
-        "(alone) or not rounded (shared, instances always busy); offline models have no rate limits, a model with "
+        "notes": "prices as of 2026-09/10, us-central1, free tiers left out; documents counted by the store as "
+        "Firestore bills them; compute: measured with local stores, each event rounded up to 100 ms of 1 vCPU and its "
+        "memory (alone) or not rounded (shared, instances always busy); offline models have no rate limits, one with "
         "limits adds one read and one write per leased block of calls",
     }
 
@@ -238,5 +238,5 @@ def _dollars(tallies: dict[str, Tally], jobs: int) -> dict[str, float]:
 
 def _rate(name: str) -> float:
     """US dollars per second of a function's instance."""
-    gib = wiring.functions()[name]["memory_mib"] / 1024
+    gib = float(wiring.functions()[name]["memory_mib"]) / 1024
     return VCPU * PRICES["run_vcpu_s"] + gib * PRICES["run_gib_s"]

@@ -39,6 +39,7 @@ class CommandLine:
     def __call__(self, *arguments: str | Path, **settings: str) -> Outcome:
         found = subprocess.run(
             [sys.executable, "-m", "functions", *map(str, arguments)],
+            check=False,
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,

@@ -87,7 +87,12 @@ class Served:
         raise AssertionError(f"port {self.port} was not opened: {self.err.read_text()}")
 
     def send(
-        self, body: bytes | Json | list[Any], headers: Mapping[str, str] = JSON_TYPE, *, method: str = "POST", path: str = "/"
+        self,
+        body: bytes | Json | list[Any],
+        headers: Mapping[str, str] = JSON_TYPE,
+        *,
+        method: str = "POST",
+        path: str = "/",
     ) -> Answer:
         """Send one HTTP request."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -59,7 +59,9 @@ def topics(cloud: Cloud) -> list[str]:
 def structured(event_id: str, data: Json) -> tuple[Json, dict[str, str]]:
     headers = ce_headers(event_id)
     names = {"id": event_id, "specversion": "1.0", "type": headers["ce-type"], "source": headers["ce-source"]}
-    return {**names, "datacontenttype": "application/json", "data": data}, {"content-type": "application/cloudevents+json"}
+    return {**names, "datacontenttype": "application/json", "data": data}, {
+        "content-type": "application/cloudevents+json"
+    }
 
 
 ENVELOPES = {
@@ -121,11 +123,18 @@ def test_fallback_chooses_the_next_candidate_after_a_failed_attempt(cloud: Cloud
 
 
 @pytest.mark.parametrize("form", ["notification", "cloud-event"])
-def test_on_upload_publishes_the_lines_of_a_manifest_and_writes_what_is_wrong_beside_it(cloud: Cloud, form: str) -> None:
+def test_on_upload_publishes_the_lines_of_a_manifest_and_writes_what_is_wrong_beside_it(
+    cloud: Cloud, form: str
+) -> None:
     name = f"{form}.jsonl"
     cloud.services.blobs.create(f"gs://inbox/{name}", MANIFEST % form.encode(), "application/json")
     found = {"bucket": "atelier-inbox", "name": name, "generation": "1", "size": "90"}
-    attributes = {"eventType": "OBJECT_FINALIZE", "bucketId": "atelier-inbox", "objectId": name, "objectGeneration": "1"}
+    attributes = {
+        "eventType": "OBJECT_FINALIZE",
+        "bucketId": "atelier-inbox",
+        "objectId": name,
+        "objectGeneration": "1",
+    }
     notification = push(found, message_id="14", attributes=attributes), JSON_TYPE
     event = found, ce_headers("14", "google.cloud.storage.object.v1.finalized")
     [served] = cloud.served("on_upload")
@@ -186,7 +195,10 @@ MALFORMED: dict[str, tuple[Any, dict[str, str]]] = {
     "a message that is no object": ({"message": 3}, JSON_TYPE),
     "data that is no text": ({"message": {"data": {"kind": "text"}}}, JSON_TYPE),
     "the payload alone": ({"kind": "text", "prompt": "A line about the sea"}, JSON_TYPE),
-    "a CloudEvent without an id": (push({}, message_id="1"), {k: v for k, v in ce_headers("1").items() if k != "ce-id"}),
+    "a CloudEvent without an id": (
+        push({}, message_id="1"),
+        {k: v for k, v in ce_headers("1").items() if k != "ce-id"},
+    ),
     "a CloudEvent that is not JSON": (b"{", ce_headers("1")),
     "a structured CloudEvent of nothing": ({}, {"content-type": "application/cloudevents+json"}),
 }
@@ -275,7 +287,8 @@ def test_jobs_succeed_through_processes_that_share_only_the_stores(cloud: Cloud)
         {"kind": "video", "prompt": "A paper boat drifting", "duration_s": 1, "request_id": "together-video"},
     ]
     job_ids = [cloud.submit(request) for request in requests]
-    waiting, results = deque(cloud.take()), []
+    waiting = deque(cloud.take())
+    results: list[Json] = []
     until = cloud.services.clock.now() + timedelta(seconds=60)
     while len(results) < len(requests):
         assert cloud.services.clock.now() < until, [cloud.job(job_id).state for job_id in job_ids]

@@ -55,7 +55,9 @@ def test_a_second_run_of_the_same_files_buys_nothing_and_says_so(atelier, tmp_pa
 
 
 def test_a_broken_line_costs_only_itself(atelier, tmp_path):
-    requests = write_lines(tmp_path / "mixed.jsonl", note("a"), "not json", '{"kind": "text", "kind": "image"}', note("b"))
+    requests = write_lines(
+        tmp_path / "mixed.jsonl", note("a"), "not json", '{"kind": "text", "kind": "image"}', note("b")
+    )
     found = atelier("run", requests, "--json")
     assert found.code == 1
     assert [job["type"] for job in found.json["jobs"]] == ["job.succeeded"] * 2

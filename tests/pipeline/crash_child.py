@@ -45,7 +45,7 @@ from shared.ports import Clock, Message
 from shared.providers import offline, offline_image, offline_text, offline_video  # noqa: F401
 from shared.settings import Settings
 
-PATIENCE_S = 30  # a run that hangs tells where, and ends by SIGALRM
+PATIENCE_S = 60  # a run that hangs tells where, and ends by SIGALRM
 LOOK_EVERY_S = 0.02
 
 Order = dict[str, Any]
@@ -91,7 +91,8 @@ class Points:
             os.write(self._log, f"{name}\n".encode())
             if self._at in (self._passed, name):
                 self._at = None
-                os.kill(os.getpid(), self._signal)
+                # To this very thread: one sent to the process may find it some steps further on.
+                signal.pthread_kill(threading.get_ident(), self._signal)
 
 
 def _is_no_tick(messages: list[Message | Delivery]) -> bool:
@@ -145,15 +146,15 @@ def _start(order: Order) -> dict[str, int]:
     code = 99
     try:
         code = _run_order(order)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it is, this process must not become a second server
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(code)
 
 
-def _wait(pid: int) -> int | None:
+def _wait(pid: int) -> dict[str, int | None]:
     _, status = os.waitpid(pid, os.WUNTRACED)
-    return None if os.WIFSTOPPED(status) else os.waitstatus_to_exitcode(status)
+    return {"status": None if os.WIFSTOPPED(status) else os.waitstatus_to_exitcode(status)}
 
 
 def serve() -> None:
@@ -163,11 +164,7 @@ def serve() -> None:
         offline_video.render_video = _remembering(offline_video.render_video, Path(folder))
         for line in sys.stdin:
             order = json.loads(line)
-            if order["do"] == "start":
-                answer = _start(order)
-            else:
-                answer = {"status": _wait(order["pid"])}
-            print(json.dumps(answer), flush=True)
+            print(json.dumps(_start(order) if order["do"] == "start" else _wait(order["pid"])), flush=True)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from tests.pipeline.harness import Pipeline
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {"ATELIER_OFFLINE_RENDER_S": "0.05", "ATELIER_TICK_S": "0.05", "ATELIER_WORKERS": "2"}
-PROMPT_S = 8.0  # a second run waits for no lease, no back-off and no stale time; a busy machine is allowed for
+PROMPT_S = 20.0  # less than any lease, stale time or long poll of a follower, and allows for a busy machine
 NOTE = {"kind": "text", "prompt": "A short note about the tides at the old harbour", "task": "fast"}
 BOAT = {"kind": "image", "prompt": "A paper boat on a quiet pond", "size": "512"}
 CLIP = {"kind": "video", "prompt": "A paper boat drifting on a pond", "duration_s": 1, "audio": True}
@@ -182,9 +182,9 @@ def assert_accounted(home: Home, expected: dict[str, Json]) -> set[str]:
     results = home.results()
     assert results.keys() == expected.keys()
     in_doubt = {open_item["job_id"] for open_item in found.unsettled if open_item["why"] == "suspense"}
-    for request_id, result in results.items():
-        if result["job_id"] not in in_doubt:
-            assert _ending(result) == _ending(expected[request_id])
+    settled = [name for name, result in results.items() if result["job_id"] not in in_doubt]
+    # Sorted, as it is a matter of time which of two identical requests is paid for.
+    assert sorted(_ending(results[name]) for name in settled) == sorted(_ending(expected[name]) for name in settled)
     for key, accepted in home.calls().items():
         assert accepted == 1, key
         job_id, _, number = key.rpartition("-")
@@ -193,15 +193,17 @@ def assert_accounted(home: Home, expected: dict[str, Json]) -> set[str]:
     return in_doubt
 
 
-def _ending(result: Json) -> Json:
+def _ending(result: Json) -> str:
     pieces = [{k: piece[k] for k in ("sha256", "grade", "size_bytes")} for piece in result["outputs"]]
     told = ("type", "grade", "cost_usd", "model", "fallback_used", "errors")
-    return {**{key: result[key] for key in told}, "outputs": pieces}
+    return json.dumps({**{key: result[key] for key in told}, "outputs": pieces})
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_a_run_killed_at_any_point_is_finished_by_the_next(server, tmp_path, scenario, chunk):
+def test_a_run_killed_at_any_point_is_finished_by_the_next(
+    server: Server, tmp_path: Path, scenario: str, chunk: int
+) -> None:
     expected, points, _ = reference(server, scenario)
     killed, in_doubt = 0, 0
     for point in range(1 + chunk, points + 1, CHUNKS):
@@ -213,7 +215,7 @@ def test_a_run_killed_at_any_point_is_finished_by_the_next(server, tmp_path, sce
 
 
 @pytest.mark.parametrize("chunk", range(RANDOM_CHUNKS))
-def test_a_run_killed_at_any_time_is_finished_by_the_next(server, tmp_path, chunk):
+def test_a_run_killed_at_any_time_is_finished_by_the_next(server: Server, tmp_path: Path, chunk: int) -> None:
     expected, _, length_s = reference(server, *SCENARIOS)
     draw = random.Random(chunk)
     for n in range(RANDOM_KILLS // RANDOM_CHUNKS):
@@ -225,7 +227,7 @@ def test_a_run_killed_at_any_time_is_finished_by_the_next(server, tmp_path, chun
         assert_recovered(home, expected)
 
 
-def test_a_run_killed_again_and_again_gets_further_every_time(server, tmp_path):
+def test_a_run_killed_again_and_again_gets_further_every_time(server: Server, tmp_path: Path) -> None:
     expected, _, length_s = reference(server, *SCENARIOS)
     home, draw = Home(server, tmp_path, requests_of(*SCENARIOS)), random.Random(7)
     for _ in range(6):
@@ -236,7 +238,7 @@ def test_a_run_killed_again_and_again_gets_further_every_time(server, tmp_path):
     assert_recovered(home, expected)
 
 
-def test_two_runs_at_once_end_every_job_once_and_buy_nothing_twice(server, tmp_path):
+def test_two_runs_at_once_end_every_job_once_and_buy_nothing_twice(server: Server, tmp_path: Path) -> None:
     expected, _, _ = reference(server, *SCENARIOS)
     one = Home(server, tmp_path, requests_of(*SCENARIOS))
     other = Home(server, tmp_path, one.requests, runs=10)
@@ -247,7 +249,7 @@ def test_two_runs_at_once_end_every_job_once_and_buy_nothing_twice(server, tmp_p
     assert one.calls().total() == len(expected) - 1  # one note answers both
 
 
-def test_a_second_run_of_finished_requests_buys_nothing_and_says_so(server, tmp_path):
+def test_a_second_run_of_finished_requests_buys_nothing_and_says_so(server: Server, tmp_path: Path) -> None:
     expected, _, _ = reference(server, "text", "image")
     home = Home(server, tmp_path, requests_of("text", "image"))
     assert home.run() == 0
@@ -274,14 +276,18 @@ def overtaken(server: Server, folder: Path, scenario: str, at: str) -> Home:
 
 
 @pytest.mark.parametrize("scenario", ["image", "video"])
-def test_an_owner_that_slept_through_its_lease_buys_and_books_nothing_twice(server, tmp_path, scenario):
+def test_an_owner_that_slept_through_its_lease_buys_and_books_nothing_twice(
+    server: Server, tmp_path: Path, scenario: str
+) -> None:
     expected, _, _ = reference(server, scenario)
     home = overtaken(server, tmp_path, scenario, "after start")
     assert home.calls().total() == 1
     assert assert_accounted(home, expected) == set()
 
 
-def test_what_a_sleeping_owner_had_bought_is_booked_once_although_the_job_was_given_up(server, tmp_path):
+def test_what_a_sleeping_owner_had_bought_is_booked_once_although_the_job_was_given_up(
+    server: Server, tmp_path: Path
+) -> None:
     home = overtaken(server, tmp_path, "forgotten", "after start")
     assert home.results()["forgotten"]["errors"][0]["code"] == "ambiguous"
     found, _ = home.books()
@@ -289,7 +295,9 @@ def test_what_a_sleeping_owner_had_bought_is_booked_once_although_the_job_was_gi
     assert (found.problems, found.unsettled, found.ledger) == ([], [], 5_000)
 
 
-def test_a_call_made_by_an_owner_that_woke_up_too_late_is_booked_beside_the_one_that_replaced_it(server, tmp_path):
+def test_a_call_made_by_an_owner_that_woke_up_too_late_is_booked_beside_the_one_that_replaced_it(
+    server: Server, tmp_path: Path
+) -> None:
     home = overtaken(server, tmp_path, "image", "before start")
     found, _ = home.books()
     assert sorted(home.calls().values()) == [1, 1]
