@@ -84,8 +84,8 @@ def audit(options: argparse.Namespace, settings: Settings) -> int:
     found = audit_money(services.documents, services.jobs, services.ledger, services.clock.now())
     lines = [
         f"{found.jobs} jobs, {found.finished} finished; {found.entries} ledger entries",
-        f"ledger {format_usd(found.ledger)} = jobs {format_usd(found.spent)} USD; "
-        f"held {format_usd(found.held)}, in suspense {format_usd(found.suspense)}",
+        f"ledger {format_usd(found.ledger)}, jobs {format_usd(found.spent)} USD",
+        f"held {format_usd(found.held)}, in suspense {format_usd(found.suspense)} USD",
         *(f"PROBLEM {problem}" for problem in found.problems),
         *(f"open    {u['job_id']} {u['why']} {format_usd(u.get('micro_usd', 0))} USD" for u in found.unsettled),
         "everything adds up" if not found.problems else f"{len(found.problems)} contradictions",

@@ -19,14 +19,14 @@ from functions._decode import Event
 from functions._runtime import Step
 from shared.bootstrap import Services
 from shared.domain import moves
-from shared.domain.job import Attempt, AttemptState, Job, State
+from shared.domain.job import Attempt, AttemptState, Candidate, Job, State
+from shared.domain.limiter import Denied
 from shared.domain.moves import Moment
 from shared.domain.pricing import cost_of
 from shared.domain.release import rank
 from shared.errors import Ambiguous, LeaseHeld, ModelGone, PriceUnknown, ProviderFault, RateLimited, Unavailable
 from shared.log import bound, log
 from shared.ports import Call, Done, NotAccepted, Pending
-from shared.domain.limiter import Denied
 from shared.stores.jobs import Loaded
 from shared.stores.outputs import keep, kept
 
@@ -71,27 +71,33 @@ def _begin(loaded: Loaded, services: Services) -> None:
         _runtime.commit(loaded, Step(moves.passed_on(job, moment, "breaker_open")), services)
         return
     lease_until = moment.now + timedelta(seconds=services.settings.lease_s)
-    attempt = Attempt(
-        number=len(job.attempts) + 1,
-        model=candidate.model,
-        provider=candidate.provider,
-        price_micro_usd=candidate.price_micro_usd,
-        state=AttemptState.CALLING,
-        started_at=moment.now,
-        lease_owner=services.owner,
-        lease_until=lease_until,
-        simulated=candidate.simulated,
-        template=candidate.template,
-    )
+    attempt = _attempt(job, candidate, services.owner, moment.now, lease_until)
     due_at = lease_until + timedelta(seconds=LEASE_GRACE_S)
     leased = services.jobs.commit(loaded, moves.leased(job, attempt, due_at))
     log.info("attempt.started", extra={"attempt": attempt.number, "model": attempt.model})
     call = _call(leased.job, attempt, services)
+    if services.clock.now() >= lease_until:  # stopped since the commit for so long that another may own it by now
+        raise LeaseHeld(f"the lease of attempt {attempt.number} lapsed before its call")
     outcome = _outcome(lambda: services.provider(attempt.provider).start(call))
     if isinstance(outcome, Ambiguous):
         outcome = _find(call, attempt, outcome, services)
     _judge_health(attempt.model, outcome, services)
     _conclude(leased, attempt, outcome, moment, services)
+
+
+def _attempt(job: Job, candidate: Candidate, owner: str, now: datetime, lease_until: datetime) -> Attempt:
+    return Attempt(
+        number=len(job.attempts) + 1,
+        model=candidate.model,
+        provider=candidate.provider,
+        price_micro_usd=candidate.price_micro_usd,
+        state=AttemptState.CALLING,
+        started_at=now,
+        lease_owner=owner,
+        lease_until=lease_until,
+        simulated=candidate.simulated,
+        template=candidate.template,
+    )
 
 
 def _continue(loaded: Loaded, attempt: Attempt, services: Services) -> None:

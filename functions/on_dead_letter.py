@@ -21,13 +21,14 @@ from shared.log import log
 # Pub/Sub adds these to a message it forwards to a dead-letter topic.
 COUNT = "CloudPubSubDeadLetterSourceDeliveryCount"
 CODE = "dead_letter"
+UNKNOWN = "?"
 SUBSCRIPTION = "CloudPubSubDeadLetterSourceSubscription"
 
 
 def handle(event: Event, services: Services) -> None:
     """End the job whose event nobody could handle."""
-    count = event.attributes.get(COUNT, "?")
-    source = event.attributes.get(SUBSCRIPTION, "?")
+    count = event.attributes.get(COUNT, UNKNOWN)
+    source = event.attributes.get(SUBSCRIPTION, UNKNOWN)
     log.error("event.dead", extra={"deliveries": count, "subscription": source})
     services.metrics.record("dead_letters", 1, {"topic": source})
     payload = event.payload if isinstance(event.payload, dict) else {}
@@ -36,7 +37,7 @@ def handle(event: Event, services: Services) -> None:
     if isinstance(job_id, str) and job_id and "/" not in job_id:
         seq = payload.get("seq")
         _runtime.amend(services.jobs.get(job_id), services, lambda job: _failed(job, seq, message, services))
-    else:
+    elif source == UNKNOWN or source.endswith("validate"):  # a tick or an upload that was given up is no job's
         _fail_request(event, message, services)
 
 

@@ -7,7 +7,6 @@ one to answer identical requests. A follower that was parked behind such a job c
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta

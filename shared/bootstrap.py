@@ -212,12 +212,6 @@ def home_path(settings: Settings) -> Path:
 def local_bus(settings: Settings, clock: Clock) -> LocalBus:
     """Build the durable local bus with a subscription for every row of `infra/functions.json`."""
     from shared.adapters.local_bus import LocalBus
-    from shared.domain.catalogue import Catalogue
-    from shared.domain.request import Request
-    from shared.domain.safety import SafetyRules
-    from shared.domain.selection import Health
-    from shared.resilience.breakers import Breakers
-    from shared.resilience.limiters import Limiters, Limits
     from shared.adapters.wiring import local_subscriptions
 
     path = _local_path("ATELIER_BUS_URL", settings.bus_url, "local", home_path(settings) / "bus.db")

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 _LOOK_S = 0.125
 _MEASURE_EVERY = 4  # looks; sharpness needs no more
 _ROWS = 4  # every fourth row is compared
-_CHANGE_MEAN = 0.25  # gray levels; what an encoder does to a still picture stays below
-_CHANGE_LEVEL, _CHANGE_SHARE = 10, 3e-4  # or this share of pixels by more than so many levels: something small moved
+# Encoders go on refining a picture that stands still: by up to 1.8 gray levels in the mean here, but hardly a pixel by
+# more than 10, where even the slowest of our moving clips changes 0.6 % of them.
+_CHANGE_MEAN = 1.5
+_CHANGE_LEVEL, _CHANGE_SHARE = 10, 6e-4
 _BLACK_LEVEL, _BLACK_SHARE = 24, 0.01  # black as long as no larger share is brighter
 _LUMA_FIRST = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "gray"})
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG

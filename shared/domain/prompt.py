@@ -11,7 +11,7 @@ from shared.domain.request import Request
 
 MAX_CHARS = 1_000
 _WORD = re.compile(r"\w+")
-_SENTENCE_ENDS = ".!?,;:…。！？、"  # noqa: RUF001 (full-width marks are meant)
+_SENTENCE_ENDS = ".!?,;:…。！？、"
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ class _Offer:
 _UNKNOWN_HEALTH = Health()
 
 
-def select(  # noqa: PLR0917 - what is weighed, first to last
+def select(
     request: Request,
     catalogue: Catalogue,
     health: Mapping[str, Health],

@@ -13,7 +13,7 @@ from shared.providers.offline_palette import Palette, choose_palette
 
 SUBJECTS = {
     "product": "product bottle perfume watch cosmetic cream serum cup mug coffee tea jar packaging box headphone"
-    " speaker lamp candle phone smartphone laptop shoe sneaker bag jewelry ring skincare soap gadget device vase"
+    " speaker lamp candle phone smartphone laptop shoe sneaker bag jewelry skincare soap gadget device vase"
     " whisky juice smoothie podium lipstick chocolate food cake drink bread",
     "portrait": "portrait person woman man girl boy face people model founder ceo artist dancer musician author chef"
     " doctor student headshot fashion human runner athlete",

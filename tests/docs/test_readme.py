@@ -72,8 +72,13 @@ def test_the_commands_run_one_after_the_other(tmp_path):
     )
     found = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
-        capture_output=True, text=True, timeout=60, env=environment, cwd=tmp_path,
-    )  # fmt: skip
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+        cwd=tmp_path,
+    )
     assert found.returncode == 0, found.stderr
     assert "3 of 3 succeeded" in found.stdout
     assert "3 had been finished before and cost nothing now" in found.stdout

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from functions import _runtime, validate
 from functions.__main__ import main
-from shared.settings import describe
+from functions._decode import Event
+from shared import bootstrap
+from shared.settings import Settings, describe
 from tests.functions.command_line import CommandLine, Outcome, note, picture, write_lines
 
 
@@ -129,15 +132,32 @@ def test_settings_lists_every_setting(atelier):
 # ---------------------------------------------------------------- single jobs
 
 
-def test_a_submitted_job_can_be_cancelled_and_stays_cancelled(tmp_path):
+@pytest.fixture
+def begun(tmp_path: Path) -> tuple[CommandLine, str]:
+    """A home with one job that was validated and has got no further, and its id."""
     atelier = CommandLine(tmp_path / "home")
-    requests = write_lines(tmp_path / "n.jsonl", note("a"))
-    job = atelier("submit", requests, "--json").json["submitted"][0]["job_id"]
-    assert atelier("status", job).code == 2, "submit only publishes; nobody has taken the request up yet"
-    assert atelier("run", write_lines(tmp_path / "other.jsonl", note("b"))).code == 0
-    again = atelier("cancel", job, "--json")
-    assert (again.code, again.json["type"]) in ((1, "job.succeeded"), (0, "job.cancelled"))
-    assert atelier("audit").code == 0
+    services = bootstrap.build(Settings(home=str(atelier.home)))
+    _runtime.deliver(validate.handle, Event(note("begun"), "message-1"), services)
+    submitted = atelier("submit", write_lines(tmp_path / "begun.jsonl", note("begun")), "--json").json["submitted"]
+    return atelier, submitted[0]["job_id"]
+
+
+def test_a_cancelled_job_stays_cancelled_gives_its_hold_back_and_buys_nothing(begun, tmp_path):
+    atelier, job = begun
+    assert float(atelier("budget", "all", "--json").json["budgets"][0]["held"]) > 0
+    found = atelier("cancel", job, "--json")
+    assert (found.code, found.json["type"], found.json["errors"][0]["code"]) == (0, "job.cancelled", "cancelled")
+    assert float(atelier("budget", "all", "--json").json["budgets"][0]["held"]) == 0
+    later = atelier("run", tmp_path / "begun.jsonl", "--json")
+    assert (later.code, later.json["jobs"][0]["type"]) == (1, "job.cancelled")
+    assert atelier.calls() == []
+
+
+def test_replay_sends_an_unfinished_job_its_event_again_and_it_is_bought_once(begun, tmp_path):
+    atelier, job = begun
+    assert "event sent again" in atelier("replay", job).out
+    assert atelier("run", tmp_path / "begun.jsonl").code == 0
+    assert len(atelier.calls()) == 1
 
 
 def test_cancelling_a_finished_job_ends_with_1_and_changes_nothing(atelier, done):
