@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import IO, Any
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_encode = json.JSONEncoder(default=str, ensure_ascii=False).encode
 _bound: ContextVar[dict[str, Any] | None] = ContextVar("atelier_log_fields", default=None)
 
 log = logging.getLogger("atelier")
@@ -51,7 +52,7 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             **(_bound.get() or {}),
-            **{key: value for key, value in vars(record).items() if key not in _STANDARD},
+            **{key: record.__dict__[key] for key in record.__dict__.keys() - _STANDARD},
         }
         if trace := line.pop("trace", None):
             line["logging.googleapis.com/trace"] = trace
@@ -59,4 +60,4 @@ class JsonFormatter(logging.Formatter):
             # The frames tell where; the exception's own text may hold a prompt, so only its class is written.
             line["exception"] = record.exc_info[0].__name__
             line["frames"] = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(record.exc_info[2])]
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return _encode(line)

@@ -34,7 +34,9 @@ _INSERT = """
 INSERT INTO bus_messages (subscription, due_at, attempt, message_id, topic, published_at, attributes, payload)
 VALUES (?, ?, 0, ?, ?, ?, ?, ?)
 """
-_DUE = "SELECT id FROM bus_messages WHERE subscription = ? AND due_at <= ? ORDER BY due_at, id LIMIT ?"
+_DUE = """
+SELECT * FROM (SELECT ?, id FROM bus_messages WHERE subscription = ? AND due_at <= ? ORDER BY due_at, id LIMIT ?)
+"""
 _LEASE = """
 UPDATE bus_messages SET attempt = attempt + 1, due_at = ?, token = ?, owner = ? WHERE id = ?
 RETURNING id, subscription, attempt, error, message_id, topic, published_at, attributes, payload
@@ -79,9 +81,13 @@ def insert(
     connection.execute(_INSERT, (subscription, due_at, *content))
 
 
-def due(connection: sqlite3.Connection, subscription: str, now: int, limit: int) -> list[int]:
-    """Return the ids of at most *limit* rows that may be delivered, the longest due first."""
-    return [row for (row,) in connection.execute(_DUE, (subscription, now, limit))]
+def due(connection: sqlite3.Connection, subscriptions: Sequence[str], now: int, limit: int) -> list[list[int]]:
+    """Return for each subscription the ids of at most *limit* rows that may be delivered, the longest due first."""
+    values = [value for n, name in enumerate(subscriptions) for value in (n, name, now, limit)]
+    found: list[list[int]] = [[] for _ in subscriptions]
+    for position, row in connection.execute(" UNION ALL ".join([_DUE] * len(subscriptions)), values):
+        found[position].append(row)
+    return found
 
 
 def lease(connection: sqlite3.Connection, row: int, until: int, token: str, owner: str) -> Row:

@@ -32,6 +32,9 @@ _SURELY_SMALL_BYTES = MAX_DOCUMENT_BYTES // 12 - MAX_NAME_BYTES
 _COLLECTION = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _RESERVED = re.compile(r"__.*__", re.DOTALL)
 
+# One encoder for all: `json.dumps` with options makes a new one at every call.
+_compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
 
 # ---------------------------------------------------------------- paths and values
 
@@ -62,7 +65,7 @@ def encode(path: str, data: Json) -> str:
     """
     _check_fields(data, 0)
     try:
-        text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _compact(data)
         size_bytes = len(text) if text.isascii() else len(text.encode())
     except ValueError as exc:
         raise InvalidDocument(f"{path}: {exc}") from None

@@ -5,9 +5,7 @@ from __future__ import annotations
 import struct
 from typing import BinaryIO
 
-_BOXES = frozenset(
-    b"ftyp moov mdat moof mfra sidx ssix styp emsg free skip wide uuid meta udta prft pdin bloc".split()
-)
+_BOXES = frozenset(b"ftyp moov mdat moof mfra sidx ssix styp emsg free skip wide uuid meta udta prft pdin bloc".split())
 _MAX_BOXES = 20_000
 _MAX_INDEX_BYTES = 64 << 20  # the demuxer keeps the index in memory
 _EBML, _SEGMENT, _DOC_TYPE = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x42\x82"

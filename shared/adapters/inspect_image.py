@@ -20,6 +20,7 @@ from PIL import Image
 
 from shared.adapters import inspect_pixels as pixels
 from shared.adapters import inspect_png
+from shared.adapters.inspect_banding import banding
 from shared.adapters.inspect_header import Header, NotAPicture, read_header
 from shared.domain.quality import ImageMeasures, Undecodable
 
@@ -74,7 +75,9 @@ def _demand_size(header: Header, limits: ImageLimits) -> None:
 
 def _measured(header: Header, size_bytes: int, picture: Decoded) -> ImageMeasures:
     gray = picture.gray
-    others = _POOL.submit(_artefacts, picture)  # while this thread works on the graded figures
+    others = _POOL.submit(
+        _artefacts, picture, smeared=header.media_type != "image/png"
+    )  # while this thread works on the graded figures
     laplacian = cv2.Laplacian(gray, cv2.CV_16S)
     sharpness, (brightness, contrast) = pixels.sharpness(laplacian), pixels.level(gray)
     seen, artefacts = others.result()
@@ -91,13 +94,13 @@ def _measured(header: Header, size_bytes: int, picture: Decoded) -> ImageMeasure
     )
 
 
-def _artefacts(picture: Decoded) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+def _artefacts(picture: Decoded, *, smeared: bool) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     """Return the picture as it is seen on a screen, and the figures that tell artefacts."""
     levels = pixels.halvings(picture.gray)
     return pixels.viewed(levels), {
         "phash": pixels.difference_hash(levels[-1]),
         "flat_share": pixels.flat_share(picture.gray),
-        "banding": pixels.banding(pixels.level_counts(picture.rows)),
+        "banding": banding(picture.rows, smeared=smeared),
         "blockiness": pixels.blockiness(picture.gray),
     }
 
@@ -111,7 +114,9 @@ def _by_strips(data: bytes, header: Header) -> Decoded:
     for strip in inspect_png.strips(data, header.width, header.height, header.colour_type):
         bottom = top + len(strip)
         gray[top:bottom] = strip if strip.ndim == 2 else cv2.cvtColor(strip, _TO_GRAY[strip.shape[2]])
-        rows.append(strip[-top % step :: step, ..., :3].copy() if strip.ndim == 3 else strip[-top % step :: step].copy())
+        rows.append(
+            strip[-top % step :: step, ..., :3].copy() if strip.ndim == 3 else strip[-top % step :: step].copy()
+        )
         top = bottom
     return Decoded(gray, np.concatenate(rows))
 

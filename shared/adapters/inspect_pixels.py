@@ -16,15 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Gray = NDArray[np.uint8]
-    Counts = NDArray[np.float32]
 
 _SAMPLED_PIXELS = 1 << 14
 _VIEWED_SIDE = 1536  # larger pictures are seen reduced: softness of single pixels is not visible
 _GRID = 8  # side of the blocks of JPEG and of its descendants
-_EVEN = 3  # levels between neighbours; bands are even inside, also after JPEG
-_WAVES, _COMBS = 1024, (14, 136)  # points of the transform; those of combs with 73 down to 7.5 levels between teeth
-_RARE = 2e-4  # levels with a smaller share are stray
-_BANDS = 3  # steps between the darkest and the lightest band, at least
 _ISOLATED = 6  # gray levels a step must have more than its neighbours on both sides
 
 
@@ -105,37 +100,3 @@ def _grid_excess(lines: Gray) -> float:
     columns = cv2.reduce(isolated, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() / 255
     whole = columns[: columns.size // _GRID * _GRID].reshape(-1, _GRID).mean(axis=0)
     return float(whole.max() - (whole.sum() - whole.max()) / (_GRID - 1))
-
-
-# ---------------------------------------------------------------- banding
-
-
-def level_counts(rows: NDArray[np.uint8]) -> Counts:
-    """Return how often each level occurs, (3, 256), in even places of some rows of an RGB or gray picture.
-
-    Args:
-        rows: (rows, width[, 3]).
-    """
-    if not len(rows) or rows.shape[1] < 2:
-        return np.zeros((3, 256), np.float32)
-    if rows.ndim == 2:
-        rows = cv2.cvtColor(rows, cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
-    even = cv2.inRange(cv2.absdiff(rows[:, 1:], rows[:, :-1]), (0, 0, 0), (_EVEN, _EVEN, _EVEN))
-    inner = rows[:, 1:]
-    return np.stack([cv2.calcHist([inner], [channel], even, [256], [0, 256]).ravel() for channel in range(3)])
-
-
-def banding(counts: Counts) -> float:
-    """Return how far the levels of all channels keep to one evenly spaced comb of few levels, 0 to 1.
-
-    Rounding a picture to few levels leaves such a comb. Flat colours that a painter chose are spaced as they come,
-    and soft edges, grain or dither fill the gaps.
-    """
-    steps = _WAVES / np.arange(*_COMBS)
-    weights = np.sqrt(counts)
-    coherence = np.abs(np.fft.rfft(weights, _WAVES)[:, slice(*_COMBS)]) / np.maximum(weights.sum(axis=1), 1)[:, None]
-    for channel, shares in zip(counts, coherence, strict=True):
-        used = np.flatnonzero(channel > channel.sum() * _RARE)
-        span = int(used[-1] - used[0]) if used.size else 0
-        shares[steps * _BANDS > span + 1] = 0
-    return float(coherence.min(axis=0).max())

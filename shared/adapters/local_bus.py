@@ -115,10 +115,8 @@ class LocalBus:
         token = secrets.token_hex(8)
         with self._file.write() as connection:
             now = self._now()
-            due = [
-                [(row, subscription) for row in bus_table.due(connection, subscription.name, now, limit)]
-                for subscription in subscriptions
-            ]
+            found = bus_table.due(connection, [subscription.name for subscription in subscriptions], now, limit)
+            due = [[(row, consumer) for row in rows] for rows, consumer in zip(found, subscriptions, strict=True)]
             rows = [self._lease_one(connection, *chosen, token, now) for chosen in _in_turns(due)[:limit]]
         return [_delivery(row, token) for row in rows if row is not None]
 
@@ -208,7 +206,7 @@ class LocalBus:
         return [*names[start:], *names[:start]]
 
     def _fan_out(self, connection: sqlite3.Connection, message: Message, payload: str, now: int) -> None:
-        attributes = json.dumps(dict(message.attributes), ensure_ascii=False, separators=(",", ":"))
+        attributes = message_rules.compact(dict(message.attributes))
         content = (uuid.uuid4().hex, message.topic, now, attributes, payload)
         for subscription in self._topics[message.topic]:
             for _ in range(self._dice.copies()):

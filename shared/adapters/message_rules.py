@@ -16,12 +16,15 @@ MAX_ATTRIBUTES = 100
 MAX_KEY_BYTES = 256
 MAX_VALUE_BYTES = 1_024
 
+# One encoder for all: `json.dumps` with options makes a new one at every call.
+compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
 
 def encode(message: Message) -> str:
     """Return the payload as compact JSON text. Raises InvalidEvent when it is not JSON or a limit does not hold."""
     _check_attributes(message.attributes)
     try:
-        text = json.dumps(message.payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = compact(message.payload)
         size_bytes = len(text) if text.isascii() else len(text.encode())
     except (TypeError, ValueError, RecursionError) as exc:
         raise InvalidEvent(f"the payload for {message.topic!r} is not JSON: {exc}") from None

@@ -39,6 +39,7 @@ BLANK_CONTRAST = 4.0  # gray levels; noise on an even ground stays below
 BLANK_FLAT_SHARE = 0.995
 BLUR_EDGE = 0.3  # steepest edges over contrast; a sharp edge as high as the contrast has 1
 BANDING = 0.82
+BANDING_LOSSY = 0.55  # compression takes from good and bad pictures alike
 BLOCKINESS = 0.09
 BLACK_S = 0.5
 FROZEN_S = 0.6
@@ -151,7 +152,7 @@ def judge_image(piece: ImageMeasures | Undecodable, wanted: WantedImage) -> Piec
         *_shape(piece, wanted, SIZE_TOLERANCE),
         Check("blank", round(piece.contrast, 2), f"contrast >= {BLANK_CONTRAST}", not _is_blank(piece), fatal=True),
         _blur(piece),
-        _at_most("banding", piece.banding, BANDING),
+        _at_most("banding", piece.banding, BANDING if piece.media_type == "image/png" else BANDING_LOSSY),
         _at_most("blockiness", piece.blockiness, BLOCKINESS),
     ]
     return _graded(piece, wanted.min_grade, checks)
@@ -278,9 +279,7 @@ def _repeated(piece: PieceVerdict) -> PieceVerdict:
 
 
 def _near_duplicates(phashes: Sequence[int]) -> Check:
-    distances = [
-        (one ^ other).bit_count() for position, one in enumerate(phashes) for other in phashes[position + 1 :]
-    ]
+    distances = [(one ^ other).bit_count() for position, one in enumerate(phashes) for other in phashes[position + 1 :]]
     nearest = min(distances, default=None)
     differ = nearest is None or nearest > DUPLICATE_BITS
     return Check("near_duplicates", nearest, f"hashes > {DUPLICATE_BITS} bits apart", differ, fatal=False)

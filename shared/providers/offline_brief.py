@@ -14,7 +14,7 @@ from shared.providers.offline_palette import Palette, choose_palette
 SUBJECTS = {
     "product": "product bottle perfume watch cosmetic cream serum cup mug coffee tea jar packaging box headphone"
     " speaker lamp candle phone smartphone laptop shoe sneaker bag jewelry skincare soap gadget device vase"
-    " whisky juice smoothie podium lipstick chocolate food cake drink bread",
+    " whisky wine cocktail juice smoothie podium lipstick chocolate food cake drink bread",
     "portrait": "portrait person woman man girl boy face people model founder ceo artist dancer musician author chef"
     " doctor student headshot fashion human runner athlete",
     "hall": "lecture conference keynote talk seminar concert stage festival classroom university podcast theatre"
@@ -30,7 +30,8 @@ SUBJECTS = {
     "sea": "sea ocean beach lake river boat ship sail sailing harbour harbor coast island wave lighthouse water surf"
     " surfer whale dolphin fishing lagoon pier",
     "landscape": "landscape mountain hill valley desert dune field meadow canyon sunset sunrise horizon volcano cabin"
-    " farm vineyard snow winter camp camping hiking countryside sky fox cat dog bird wolf rabbit horse road balloon",
+    " farm vineyard snow winter camp camping hiking countryside sky fox cat dog bird wolf rabbit horse road balloon"
+    " savanna elephant lion camel",
 }
 _WEIGHTS = {"product": 3.0, "portrait": 2.4, "hall": 2.4, "space": 1.8, "city": 1.5, "abstract": 1.4, "forest": 1.2}
 _SUBJECT_WORDS = {word: name for name, words in SUBJECTS.items() for word in words.split()}
@@ -47,6 +48,7 @@ _JOINING = frozenset(
     re.findall(r"\w+", "a an and as at by for from in into is its near of on or over the through to under with")
 )
 _MEDIUM = re.compile(r"\b(posters?|album( cover)?|cover( art)?|flyers?|banners?|wallpapers?)\b", re.IGNORECASE)
+_WORD = re.compile(r"[^\W_]+")
 _TITLE_WORDS, _TITLE_LETTERS = 5, 30
 
 
@@ -95,12 +97,13 @@ class Brief:
 
 def read_brief(prompt: str, seed: int, style: str | None, detail: float = 1.0) -> Brief:
     """Return the brief of *prompt*; the same words give related pictures, the *seed* tells them apart."""
-    words = _words(prompt)
-    subject = _subject(words, prompt)
-    key = " ".join(words)
+    told = _told(prompt)
+    words = tuple(word for word, _ in told)
+    subject = _subject(told)
+    key = " ".join(words) or prompt
     mood = _stable(f"{key}/{seed}/palette")
     layout = "album" if {"album", "vinyl", "record"} & set(words) else "poster" if _is_poster(words) else "full"
-    palette = choose_palette(words, mood, _moods(subject))
+    palette = choose_palette(told, mood, _moods(subject))
     return Brief(key, seed, words, subject, palette, style, layout, _title(prompt), max(0.5, min(1.0, detail)))
 
 
@@ -124,9 +127,13 @@ def _stable(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
 
 
-def _words(prompt: str) -> tuple[str, ...]:
+def _told(prompt: str) -> list[tuple[str, float]]:
+    """Return the words of *prompt* with their weight: what comes first counts most, added terms little."""
     plain = unicodedata.normalize("NFKC", prompt).lower()
-    return tuple(_singular(word) for word in re.findall(r"[^\W_]+", plain)[:80])
+    first = re.split(r"[,.;:|!?\n]", plain.lstrip(" ,.;:|!?\n"), maxsplit=1)[0]
+    head = len(_WORD.findall(first))
+    words = _WORD.findall(plain)[:80]
+    return [(_singular(word), (1.0 if i < head else 0.3) / (1 + 0.07 * i)) for i, word in enumerate(words)]
 
 
 def _singular(word: str) -> str:
@@ -134,15 +141,15 @@ def _singular(word: str) -> str:
     return word if known else word[:-1]
 
 
-def _subject(words: tuple[str, ...], prompt: str) -> str:
+def _subject(told: list[tuple[str, float]]) -> str:
     votes: dict[str, float] = {}
-    for position, word in enumerate(words):
+    for word, weight in told:
         if word in _SUBJECT_WORDS:
             name = _SUBJECT_WORDS[word]
-            votes[name] = votes.get(name, 0) + _WEIGHTS.get(name, 1.0) / (1 + 0.08 * position)
+            votes[name] = votes.get(name, 0) + _WEIGHTS.get(name, 1.0) * weight
     if votes:
         return max(votes, key=lambda name: votes[name])
-    return _UNTOLD[int(_stable(prompt + "/subject") * len(_UNTOLD))]
+    return _UNTOLD[int(_stable(" ".join(word for word, _ in told) + "/subject") * len(_UNTOLD))]
 
 
 def _title(prompt: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from shared.providers.offline_paint import Rgb, rgb
 
@@ -95,24 +96,17 @@ PALETTE_WORDS = {
 }
 
 
-def choose_palette(words: tuple[str, ...], draw: float, moods: tuple[str, ...] = tuple(PALETTES)) -> Palette:
-    """Return the palette most of *words* speak for, earlier words first; by *draw* (0..1) where none does."""
+def choose_palette(told: Sequence[tuple[str, float]], draw: float, moods: tuple[str, ...]) -> Palette:
+    """Return the palette the prompt's words speak for; one of *moods* by *draw* (0..1) where none does.
+
+    Args:
+        told: the words, each with its weight.
+    """
     votes: dict[str, float] = {}
-    for position, word in enumerate(words):
+    for word, emphasis in told:
         if word in PALETTE_WORDS:
             name, weight = PALETTE_WORDS[word]
-            votes[name] = votes.get(name, 0) + weight / (1 + 0.06 * position)
+            votes[name] = votes.get(name, 0) + weight * emphasis
     if votes:
         return PALETTES[max(votes, key=lambda name: votes[name])]
     return PALETTES[moods[int(draw * len(moods)) % len(moods)]]
-
-
-def monochrome(palette: Palette, strength: float) -> Palette:
-    """Return *palette* with its colours drawn towards grey by *strength*, 0..1."""
-
-    def fade(color: Rgb) -> Rgb:
-        grey = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
-        return tuple(c + (grey - c) * strength for c in color)  # type: ignore[return-value]
-
-    sky = (fade(palette.sky[0]), fade(palette.sky[1]), fade(palette.sky[2]))
-    return replace(palette, sky=sky, haze=fade(palette.haze), land=fade(palette.land), leaf=fade(palette.leaf))

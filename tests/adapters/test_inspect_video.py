@@ -69,9 +69,7 @@ def test_size_time_rate_and_codecs_are_read(  # noqa: PLR0917
     container: str, codec: str, sound_codec: str, media_type: str, name: str, sound_name: str
 ) -> None:
     options = FAST_VP9 if container == "webm" else None
-    data = encoded_clip(
-        FRAMES, FPS, SOUND, container=container, codec=codec, sound_codec=sound_codec, options=options
-    )
+    data = encoded_clip(FRAMES, FPS, SOUND, container=container, codec=codec, sound_codec=sound_codec, options=options)
     found = measured(data)
     assert (found.media_type, found.codec, found.audio_codec) == (media_type, name, sound_name)
     assert (found.width, found.height, found.frames, found.damaged) == (WIDTH, HEIGHT, FPS * SECONDS, 0)

@@ -59,7 +59,9 @@ def image_verdict(data: bytes) -> PieceVerdict:
 
 
 def clip_verdict(data: bytes) -> PieceVerdict:
-    return judge_video(INSPECTOR.video(io.BytesIO(data), len(data)), WantedVideo(WIDTH, HEIGHT, FPS, SECONDS, audio=True))
+    return judge_video(
+        INSPECTOR.video(io.BytesIO(data), len(data)), WantedVideo(WIDTH, HEIGHT, FPS, SECONDS, audio=True)
+    )
 
 
 def rejected(verdicts: list[PieceVerdict]) -> float:

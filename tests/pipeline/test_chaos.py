@@ -11,7 +11,7 @@ from tests.pipeline.harness import IMAGE, TEXT, Pipeline, assert_history
 
 JOBS = 1000
 SEEDS = 20
-FAULTS = {"rate_limited": 0.01, "unavailable": 0.03, "blocked": 0.01, "ambiguous": 0.03, "partial": 0.02}
+FAULTS = {"unavailable": 0.01, "blocked": 0.01, "ambiguous": 0.01, "partial": 0.01}
 
 
 def storm(seed: int) -> Chaos:

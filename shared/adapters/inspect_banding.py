@@ -1,0 +1,97 @@
+"""Tells posterised pictures: all levels on one evenly spaced comb of few teeth.
+
+Rounding a picture to few levels leaves such a comb. Flat colours that a painter chose are spaced as they come, and soft
+edges, grain or dither fill the gaps. Lossy compression smears the teeth; where the picture is even for some pixels in
+a row, their mean is still on its tooth.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Rows = NDArray[np.uint8]
+    Counts = NDArray[np.float32]
+
+_EVEN_EXACT, _EVEN_SMEARED = 3, 2  # levels between neighbours
+_RUN = 4  # even steps in a row
+_WAVES, _COMBS = 1024, slice(12, 136)  # points of the transform; those of combs with 85 down to 7.5 levels per tooth
+_RARE = 2e-4  # levels with a smaller share are stray
+_TEETH = 3  # of the comb between the darkest and the lightest level, at least
+_SUSPECT = 0.5  # coherence from which a comb is held against its teeth
+_FILLED = 0.6  # share of teeth that are in use, or it is only a few colours that happen to fit
+_NEAR = 0.2  # of the distance between teeth
+
+
+def banding(rows: Rows, *, smeared: bool) -> float:
+    """Return how far the levels of all channels keep to one comb, 0 to 1.
+
+    Args:
+        rows: some rows of a picture, (rows, width[, 3]).
+        smeared: the file was compressed with loss.
+    """
+    if rows.ndim == 2:
+        rows = cv2.cvtColor(rows, cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
+    if rows.shape[1] <= _RUN:
+        return 0.0
+    counts = _smeared_counts(rows) if smeared else _exact_counts(rows)
+    spectrum = np.fft.rfft(np.sqrt(counts), _WAVES)
+    coherence = np.abs(spectrum[:, _COMBS]) / np.maximum(np.abs(spectrum[:, :1]), 1)
+    coherence[_too_wide(counts)] = 0
+    shared = coherence.min(axis=0)
+    if not smeared:
+        return float(shared.max())
+    return _best_filled(counts, spectrum[:, _COMBS], shared)
+
+
+def _exact_counts(rows: Rows) -> Counts:
+    """Return how often each level occurs, (3, 256), beside one like it."""
+    return _counts(rows[:, 1:], _even(rows, _EVEN_EXACT))
+
+
+def _smeared_counts(rows: Rows) -> Counts:
+    """Return how often each level occurs, (3, 256), as the mean of five pixels of an even run."""
+    even = cv2.erode(_even(rows, _EVEN_SMEARED), np.ones((1, _RUN), np.uint8))
+    return _counts(cv2.blur(rows, (_RUN + 1, 1))[:, 1:], even)
+
+
+def _even(rows: Rows, levels: int) -> Rows:
+    return cv2.inRange(cv2.absdiff(rows[:, 1:], rows[:, :-1]), (0, 0, 0), (levels,) * 3).astype(np.uint8, copy=False)
+
+
+def _counts(rows: Rows, mask: Rows) -> Counts:
+    return np.stack([cv2.calcHist([rows], [channel], mask, [256], [0, 256]).ravel() for channel in range(3)])
+
+
+def _steps() -> NDArray[np.float64]:
+    return _WAVES / np.arange(_COMBS.start, _COMBS.stop)
+
+
+def _too_wide(counts: Counts) -> NDArray[np.bool_]:
+    """Return for which channels and combs, (3, combs), too few teeth fit between the darkest and the lightest level."""
+    used = counts > counts.sum(axis=1, keepdims=True) * _RARE
+    span = np.where(used.any(axis=1), 256 - used.argmax(axis=1) - used[:, ::-1].argmax(axis=1), 0)
+    return _steps()[None] * _TEETH > span[:, None]
+
+
+def _best_filled(counts: Counts, spectrum: NDArray[np.complex128], shared: NDArray[np.float64]) -> float:
+    """Return the highest coherence of a comb whose teeth are in use; that of any comb where it is low anyway."""
+    for comb in np.argsort(-shared):
+        if shared[comb] < _SUSPECT or _is_filled(counts, spectrum[:, comb], _steps()[comb]):
+            return float(shared[comb])
+    return 0.0
+
+
+def _is_filled(counts: Counts, waves: NDArray[np.complex128], step: float) -> bool:
+    for channel, wave in zip(counts, waves, strict=True):
+        used = np.flatnonzero(channel > channel.sum() * _RARE)
+        places = used / step + np.angle(wave) / (2 * np.pi)
+        teeth = np.unique(np.rint(places)[np.abs(places - np.rint(places)) <= _NEAR])
+        if teeth.size < _FILLED * (round((used[-1] - used[0]) / step) + 1):
+            return False
+    return True
