@@ -30,7 +30,7 @@ def handle(event: Event, services: Services) -> None:
     """Pick the next candidate within money and deadline, or end the job."""
     ref = _runtime.reference(event)
     if "end" in ref.extra:
-        end(ref, services)
+        end(event, ref, services)
     else:
         _runtime.advance(event, services, lambda job, reference: fall_back(job, reference, services))
 
@@ -58,7 +58,7 @@ def fall_back(job: Job, ref: Reference, services: Services) -> Step | None:
             return _give_up(job, move, moment)
 
 
-def end(ref: Reference, services: Services) -> None:
+def end(event: Event, ref: Reference, services: Services) -> None:
     """End a job from outside, at whatever step it is; a finished one stays as it ended."""
     code = ref.extra["end"]
     if code not in ENDINGS:
@@ -67,7 +67,10 @@ def end(ref: Reference, services: Services) -> None:
 
     def decide(job: Job) -> Step | None:
         moment = _runtime.moment(services, "fallback")
-        if job.is_finished or (code == "deadline_exceeded" and not _is_overdue(job, moment)):
+        if job.is_finished:
+            _runtime.republish(event, ref.seq, job, services)
+            return None
+        if code == "deadline_exceeded" and not _is_overdue(job, moment):
             return None
         return Step(moves.ended(job, state, moment, [{"field": "", "code": code, "message": message}]))
 

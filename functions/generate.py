@@ -159,6 +159,9 @@ def _conclude(loaded: Loaded, attempt: Attempt, outcome: Outcome, moment: Moment
     if not (isinstance(outcome, Pending) and attempt.polls):
         labels = {"provider": attempt.provider, "model": attempt.model, "outcome": _name(outcome)}
         services.metrics.record("attempts", 1, labels)
+    if isinstance(outcome, Ambiguous):
+        vendor = {"provider": attempt.provider, "model": attempt.model}
+        services.metrics.record("suspense", attempt.price_micro_usd, vendor)
 
     def decide(job: Job) -> Step | None:
         stored = job.attempt(attempt.number)

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from functions import _runtime
 from functions._decode import Event
-from functions._runtime import Step
+from functions._runtime import Reference, Step
 from shared.bootstrap import Services
 from shared.domain import moves
 from shared.domain.intake import envelope_of, rejected_job
@@ -31,12 +31,11 @@ def handle(event: Event, services: Services) -> None:
     source = event.attributes.get(SUBSCRIPTION, UNKNOWN)
     log.error("event.dead", extra={"deliveries": count, "subscription": source})
     services.metrics.record("dead_letters", 1, {"topic": source})
-    payload = event.payload if isinstance(event.payload, dict) else {}
-    job_id = payload.get("job_id")
     message = f"given up after {count} deliveries at {source}{_why(event)}"
-    if isinstance(job_id, str) and job_id and "/" not in job_id:
-        seq = payload.get("seq")
-        _runtime.amend(services.jobs.get(job_id), services, lambda job: _failed(job, seq, message, services))
+    if isinstance(event.payload, dict) and "job_id" in event.payload:
+        ref = _runtime.reference(event)
+        loaded = services.jobs.get(ref.job_id)
+        _runtime.amend(loaded, services, lambda job: _failed(event, ref, job, message, services))
     elif source == UNKNOWN or source.endswith("validate"):  # a tick or an upload that was given up is no job's
         _fail_request(event, message, services)
 
@@ -46,9 +45,10 @@ def _why(event: Event) -> str:
     return f": {error}" if error else ""
 
 
-def _failed(job: Job, seq: object, message: str, services: Services) -> Step | None:
-    if job.is_finished or (isinstance(seq, int) and seq < job.seq):
-        return None  # the job has moved on without this copy
+def _failed(event: Event, ref: Reference, job: Job, message: str, services: Services) -> Step | None:
+    if job.is_finished or ref.seq < job.seq:  # the job has moved on without this copy
+        _runtime.republish(event, ref.seq, job, services)
+        return None
     error = {"field": "", "code": CODE, "message": message}
     return Step(moves.ended(job, State.FAILED, _runtime.moment(services, "on_dead_letter"), [error], note=message))
 

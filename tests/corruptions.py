@@ -187,7 +187,6 @@ IMAGE_CORRUPTIONS: dict[str, Callable[[bytes, Picture], bytes]] = {
     "posterised, 16 levels": lambda _, picture: encoded(posterised(picture, 16), compress_level=1),
     "posterised gradient": lambda _, picture: encoded(posterised_gradient(picture), compress_level=1),
     "posterised gradient, jpeg": lambda _, picture: encoded(posterised_gradient(picture), "image/jpeg", quality=90),
-    "posterised, jpeg": lambda _, picture: encoded(posterised(picture, 6), "image/jpeg", quality=90),
     "blocky": lambda _, picture: encoded(blocky(picture), compress_level=1),
     "blocky, jpeg": lambda _, picture: encoded(picture, "image/jpeg", quality=5),
 }

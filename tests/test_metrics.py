@@ -17,7 +17,6 @@ def test_every_metric_that_is_recorded_is_declared():
     assert recorded() <= set(METRICS)
 
 
-@pytest.mark.xfail(strict=True, reason="nothing records `suspense` yet")
 def test_every_metric_that_is_declared_is_recorded():
     assert set(METRICS) <= recorded()
 

@@ -24,8 +24,9 @@ _WAVES, _COMBS = 1024, slice(12, 136)  # points of the transform; those of combs
 _RARE = 2e-4  # levels with a smaller share are stray
 _TEETH = 3  # of the comb between the darkest and the lightest level, at least
 _SUSPECT = 0.5  # coherence from which a comb is held against its teeth
-_FILLED = 0.6  # share of teeth that are in use, or it is only a few colours that happen to fit
-_NEAR = 0.2  # of the distance between teeth
+_ON_TEETH = 0.75  # mean share, over all teeth of a comb, of the levels around a tooth that are on it
+_NEAR = 0.2  # of the distance between teeth: what counts as on it
+_IN_USE = 1e-3  # share of all levels that are around a tooth that is in use, after lossy compression
 
 
 def banding(rows: Rows, *, smeared: bool) -> float:
@@ -43,10 +44,7 @@ def banding(rows: Rows, *, smeared: bool) -> float:
     spectrum = np.fft.rfft(np.sqrt(counts), _WAVES)
     coherence = np.abs(spectrum[:, _COMBS]) / np.maximum(np.abs(spectrum[:, :1]), 1)
     coherence[_too_wide(counts)] = 0
-    shared = coherence.min(axis=0)
-    if not smeared:
-        return float(shared.max())
-    return _best_filled(counts, spectrum[:, _COMBS], shared)
+    return _best_comb(counts, spectrum[:, _COMBS], coherence.min(axis=0), _IN_USE if smeared else 0.0)
 
 
 def _exact_counts(rows: Rows) -> Counts:
@@ -79,19 +77,27 @@ def _too_wide(counts: Counts) -> NDArray[np.bool_]:
     return _steps()[None] * _TEETH > span[:, None]
 
 
-def _best_filled(counts: Counts, spectrum: NDArray[np.complex128], shared: NDArray[np.float64]) -> float:
+def _best_comb(counts: Counts, waves: NDArray[np.complex128], shared: NDArray[np.float64], in_use: float) -> float:
     """Return the highest coherence of a comb whose teeth are in use; that of any comb where it is low anyway."""
     for comb in np.argsort(-shared):
-        if shared[comb] < _SUSPECT or _is_filled(counts, spectrum[:, comb], _steps()[comb]):
+        if shared[comb] < _SUSPECT or _on_teeth(counts, waves[:, comb], _steps()[comb], in_use) >= _ON_TEETH:
             return float(shared[comb])
     return 0.0
 
 
-def _is_filled(counts: Counts, waves: NDArray[np.complex128], step: float) -> bool:
-    for channel, wave in zip(counts, waves, strict=True):
-        used = np.flatnonzero(channel > channel.sum() * _RARE)
-        places = used / step + np.angle(wave) / (2 * np.pi)
-        teeth = np.unique(np.rint(places)[np.abs(places - np.rint(places)) <= _NEAR])
-        if teeth.size < _FILLED * (round((used[-1] - used[0]) / step) + 1):
-            return False
-    return True
+def _on_teeth(counts: Counts, waves: NDArray[np.complex128], step: float, in_use: float) -> float:
+    """Return how much of the levels around each tooth is on it, 0 to 1: mean of the teeth, least of the channels.
+
+    A few colours that happen to fit leave teeth unused; one large area weighs no more than one tooth.
+    """
+    shares = []
+    for levels, wave in zip(counts, waves, strict=True):
+        places = np.arange(256) / step + np.angle(wave) / (2 * np.pi)
+        teeth = np.rint(places)
+        used = np.flatnonzero(levels > levels.sum() * _RARE)
+        within = (teeth >= teeth[used[0]]) & (teeth <= teeth[used[-1]])
+        tooth = (teeth[within] - teeth[used[0]]).astype(int)
+        around = np.bincount(tooth, levels[within])
+        on = np.bincount(tooth, (levels * (np.abs(places - teeth) <= _NEAR))[within])
+        shares.append(float(np.mean(np.where(around > levels.sum() * in_use, on / np.maximum(around, 1), 0))))
+    return min(shares)

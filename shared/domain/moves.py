@@ -15,6 +15,7 @@ from shared.domain.job import OPEN_ATTEMPT, TRANSITIONS, Attempt, AttemptState, 
 Json = dict[str, Any]
 
 NEVER_MADE = "never_made"  # reason of a fallback: the call was not made, so the same candidate is as good as before
+_POLLED = "operation runs, poll"
 POLL_LATE_S = 60.0  # how often a finished job's operation is still asked after
 
 
@@ -46,7 +47,9 @@ def leased(job: Job, attempt: Attempt, due_at: datetime) -> Job:
 
 def running(job: Job, attempt: Attempt, moment: Moment, poll_after_s: float) -> Job:
     """The vendor accepted, or still works: wait and ask again."""
-    note = f"operation runs, poll {attempt.polls}" if attempt.polls else "operation accepted"
+    note = f"{_POLLED} {attempt.polls}" if attempt.polls else "operation accepted"
+    if job.timeline and str(job.timeline[-1].get("note", "")).startswith(_POLLED):
+        job = replace(job, timeline=job.timeline[:-1])  # the last poll stands for all: an operation may be asked for days
     attempt = replace(attempt, state=AttemptState.RUNNING, accepted=True)
     if _is_late(job, attempt, State.WAITING):
         return _noted(job.with_attempt(attempt), moment, f"attempt {attempt.number} was accepted late; asked after")

@@ -18,7 +18,7 @@ from shared.providers.offline_style import bar_height, treat
 _WORK_AREA = 1920 * 1088  # larger frames are composed at this size and enlarged
 _MARGIN = 0.045  # of the frame, composed beyond each edge for the camera to move in
 _SHARPNESS = 640.0  # variance of the Laplacian of the finished layers
-_CRISP = 0.9  # strength of the last unsharp mask
+_FRAME_SHARPNESS = 480.0  # of a frame before encoding, luma in limited range
 _BANDS = (0.16, 0.42, 0.72)  # depths that part the far, middle, near and nearest ground
 _ORBIT = math.pi / 5  # radians per second: the camera's path closes after 10 s and never rests
 _FAR_EVERY = 2  # frames: what is far moves by fractions of a pixel
@@ -93,6 +93,7 @@ def film(scene: Scene, brief: Brief, shot: Shot) -> Iterator[Array]:
     """Yield the frames, uint8 (height * 3 / 2, width): planes Y, U, V of BT.601, limited range."""
     far, near = _parted(finished_layers(scene, brief, shot))
     side = 1 if brief.chance("camera side", 0.5) else -1
+    crisp = 0.0
     canvas, distance = blank(scene.stage.width, scene.stage.height), blank(scene.stage.width, scene.stage.height)
     for i in range(shot.frames):
         turn = i / shot.fps * _ORBIT
@@ -103,7 +104,10 @@ def film(scene: Scene, brief: Brief, shot: Shot) -> Iterator[Array]:
         np.copyto(canvas, distance)
         paint_all(canvas, near, moment)
         seen = cv2.cvtColor(_through_camera(canvas, shot, travel, near_by), cv2.COLOR_RGBA2YUV_I420)
-        _crisp_luma(seen[: shot.work_height])
+        luma = seen[: shot.work_height]
+        crisp = _crispness(luma) if i == 0 else crisp
+        if crisp:
+            luma[:] = _crisped(luma, crisp)
         yield _barred(_enlarged(seen, shot, brief, i), brief, shot)
 
 
@@ -125,9 +129,18 @@ def _through_camera(canvas: Array, shot: Shot, travel: float, near_by: float) ->
     return cv2.warpAffine(canvas, matrix, size, flags=how, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def _crisp_luma(luma: Array) -> None:
-    """Give back, in place, the edge that moving by fractions of a pixel took."""
-    cv2.addWeighted(luma, 1 + _CRISP, cv2.GaussianBlur(luma, (3, 3), 0), -_CRISP, 0, dst=luma)
+def _crispness(luma: Array) -> float:
+    """Return how strong an unsharp mask gives back the sharpness that moving by fractions of a pixel took."""
+    strengths = (0.0, 0.3, 0.6, 0.9)
+    return next((k for k in strengths if _sharpness(_crisped(luma, k)) > _FRAME_SHARPNESS), strengths[-1])
+
+
+def _crisped(luma: Array, strength: float) -> Array:
+    return cv2.addWeighted(luma, 1 + strength, cv2.GaussianBlur(luma, (3, 3), 0), -strength, 0)
+
+
+def _sharpness(luma: Array) -> float:
+    return float(cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_16S))[1][0, 0]) ** 2
 
 
 def _enlarged(yuv: Array, shot: Shot, brief: Brief, i: int) -> Array:

@@ -12,7 +12,7 @@ import typing
 from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
-from functools import cache, partial
+from functools import partial
 from typing import Any, TypeVar
 
 from shared.domain.times import from_text, to_text
@@ -20,6 +20,11 @@ from shared.ports import Json
 
 T = TypeVar("T")
 Convert = Callable[[Any], Any]
+Writers = tuple[tuple[str, Any, Convert | None], ...]
+Readers = tuple[tuple[str, Convert | None], ...]
+
+_WRITERS: dict[type, Writers] = {}
+_READERS: dict[type, Readers] = {}
 
 
 def to_doc(record: Any) -> Json:
@@ -46,16 +51,19 @@ def from_doc(cls: type[T], doc: Json) -> T:
     return cls(**values)
 
 
-@cache
-def _writers(cls: Any) -> tuple[tuple[str, Any, Convert | None], ...]:
-    hints = typing.get_type_hints(cls)
-    return tuple((f.name, _default(f), _converter(hints[f.name], writing=True)) for f in dataclasses.fields(cls))
+def _writers(cls: Any) -> Writers:
+    if cls not in _WRITERS:
+        hints = typing.get_type_hints(cls)
+        fields = dataclasses.fields(cls)
+        _WRITERS[cls] = tuple((f.name, _default(f), _converter(hints[f.name], writing=True)) for f in fields)
+    return _WRITERS[cls]
 
 
-@cache
-def _readers(cls: Any) -> tuple[tuple[str, Convert | None], ...]:
-    hints = typing.get_type_hints(cls)
-    return tuple((f.name, _converter(hints[f.name], writing=False)) for f in dataclasses.fields(cls))
+def _readers(cls: Any) -> Readers:
+    if cls not in _READERS:
+        hints = typing.get_type_hints(cls)
+        _READERS[cls] = tuple((f.name, _converter(hints[f.name], writing=False)) for f in dataclasses.fields(cls))
+    return _READERS[cls]
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

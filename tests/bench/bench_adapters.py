@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
 import tempfile
 import threading
 import time
@@ -142,18 +141,12 @@ def measure_blobs(folder: Path, seconds: float) -> dict[str, int]:
     }
 
 
-def main() -> None:
-    """Print the figures."""
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
+def run(seconds: float = 0.5) -> dict[str, dict[str, int]]:
+    """Return operations per second of each adapter, each measured for *seconds*."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        figures = {
+        return {
             "documents": measure_documents(folder, seconds),
             "bus": measure_bus(folder, seconds),
             "blobs": measure_blobs(folder, seconds),
         }
-    print(json.dumps(figures, indent=2))
-
-
-if __name__ == "__main__":
-    main()

@@ -103,7 +103,8 @@ def test_the_public_pubsub_samples_decode_though_their_data_is_not_json(body: di
     event = post(body, BINARY)
     assert event.message_id == "message-id"
     assert event.payload is None
-    assert event.problem is not None and "not JSON" in event.problem
+    assert event.problem is not None
+    assert "not JSON" in event.problem
 
 
 def test_the_public_storage_samples_name_their_object() -> None:
@@ -135,7 +136,18 @@ def test_the_public_scheduler_sample_decodes() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"not json", b"[]", b"null", b"3", b"{}", b'{"message": 3}', b'{"message": {"data": 3}}', b"\xff\xfe", b"[" * 100_000],
+    [
+        b"",
+        b"not json",
+        b"[]",
+        b"null",
+        b"3",
+        b"{}",
+        b'{"message": 3}',
+        b'{"message": {"data": 3}}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+    ],
     ids=lambda body: repr(body[:20]),
 )
 def test_a_body_that_is_no_event_is_told_what_was_wrong(body: bytes) -> None:
@@ -165,7 +177,9 @@ def test_no_body_raises_anything_but_invalid_event(body: bytes, kind: str) -> No
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["message", "data", "attributes", "x"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["message", "data", "attributes", "x"]), inner)
+    ),
     max_leaves=8,
 )
 

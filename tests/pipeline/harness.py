@@ -6,7 +6,7 @@ import importlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +71,21 @@ class Pipeline:
 
         self.system.drain(is_done)
 
-    def step(self, topic: str) -> None:
-        """Handle one delivery of the function that consumes *topic*."""
-        name = topic.replace("-", "_")
-        (delivery,) = self.system.bus.lease([name], 1)
+    def step(self, function: str) -> None:
+        """Have a function handle the next delivery."""
+        (delivery,) = self.system.bus.lease([function.replace("-", "_")], 1)
         self.system.bus.ack([d for d in [delivery] if self.system._handle(d)])
 
-    def deliver(self, function: str, payload: Any, message_id: str = "m", attempt: int = 1) -> None:
+    def deliver(
+        self,
+        function: str,
+        payload: Any,
+        message_id: str = "m",
+        attempt: int = 1,
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
         """Run one function for one event, as a push would."""
-        event = Event(payload, message_id, attempt=attempt)
+        event = Event(payload, message_id, attributes or {}, attempt=attempt)
         _runtime.deliver(importlib.import_module(f"functions.{function}").handle, event, self.services)
 
     def end(self, job_id: str, code: str = "cancelled") -> None:
