@@ -6,7 +6,7 @@ It makes no provider call itself: it sends events, so that polling scales with `
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import functions_framework
 from flask import Request
@@ -55,12 +55,19 @@ def _tend(loaded: Loaded, queues: set[str], services: Services) -> None:
         queues.add(action.model)
         again = now + timedelta(seconds=services.settings.tick_s)
     try:
-        services.jobs.commit(loaded, replace(loaded.job, due_at=again))
+        services.jobs.commit(loaded, replace(loaded.job, due_at=_within_deadline(loaded.job, now, again)))
     except StoreConflict:
         return
     if isinstance(action, Send):
         log.info("tick.sent", extra={"job_id": loaded.job.job_id, "why": action.why})
         services.bus.publish([_message(loaded.job, action)])
+
+
+def _within_deadline(job: Job, now: datetime, again: datetime | None) -> datetime | None:
+    """The next look at a job, at its deadline at the latest while that is still to come."""
+    if again is None or job.is_finished or job.deadline_at is None or job.deadline_at <= now:
+        return again
+    return min(again, job.deadline_at)
 
 
 def _message(job: Job, action: Send) -> Message:

@@ -7,7 +7,7 @@ a row, their mean is still on its tooth.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Rows = NDArray[np.uint8]
     Counts = NDArray[np.float32]
 
-_EVEN_EXACT, _EVEN_SMEARED = 3, 2  # levels between neighbours
+_EVEN = 2  # levels between neighbours
 _RUN = 4  # even steps in a row
 _WAVES, _COMBS = 1024, slice(12, 136)  # points of the transform; those of combs with 85 down to 7.5 levels per tooth
 _RARE = 2e-4  # levels with a smaller share are stray
@@ -40,29 +40,21 @@ def banding(rows: Rows, *, smeared: bool) -> float:
         rows = cv2.cvtColor(rows, cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
     if rows.shape[1] <= _RUN:
         return 0.0
-    counts = _smeared_counts(rows) if smeared else _exact_counts(rows)
+    counts = _smeared_counts(rows) if smeared else _counts(rows)
     spectrum = np.fft.rfft(np.sqrt(counts), _WAVES)
     coherence = np.abs(spectrum[:, _COMBS]) / np.maximum(np.abs(spectrum[:, :1]), 1)
-    coherence[_too_wide(counts)] = 0
-    return _best_comb(counts, spectrum[:, _COMBS], coherence.min(axis=0), _IN_USE if smeared else 0.0)
-
-
-def _exact_counts(rows: Rows) -> Counts:
-    """Return how often each level occurs, (3, 256), beside one like it."""
-    return _counts(rows[:, 1:], _even(rows, _EVEN_EXACT))
+    shared = np.where(_too_wide(counts), 0, coherence.min(axis=0))
+    return _best_comb(counts, spectrum[:, _COMBS], shared, _IN_USE if smeared else 0.0)
 
 
 def _smeared_counts(rows: Rows) -> Counts:
     """Return how often each level occurs, (3, 256), as the mean of five pixels of an even run."""
-    even = cv2.erode(_even(rows, _EVEN_SMEARED), np.ones((1, _RUN), np.uint8))
+    steps = cv2.absdiff(rows[:, 1:], rows[:, :-1])
+    even = cv2.erode(cv2.inRange(steps, (0, 0, 0), (_EVEN, _EVEN, _EVEN)), np.ones((1, _RUN), np.uint8))
     return _counts(cv2.blur(rows, (_RUN + 1, 1))[:, 1:], even)
 
 
-def _even(rows: Rows, levels: int) -> Rows:
-    return cv2.inRange(cv2.absdiff(rows[:, 1:], rows[:, :-1]), (0, 0, 0), (levels,) * 3).astype(np.uint8, copy=False)
-
-
-def _counts(rows: Rows, mask: Rows) -> Counts:
+def _counts(rows: Any, mask: Any = None) -> Counts:
     return np.stack([cv2.calcHist([rows], [channel], mask, [256], [0, 256]).ravel() for channel in range(3)])
 
 
@@ -71,10 +63,10 @@ def _steps() -> NDArray[np.float64]:
 
 
 def _too_wide(counts: Counts) -> NDArray[np.bool_]:
-    """Return for which channels and combs, (3, combs), too few teeth fit between the darkest and the lightest level."""
+    """Return which combs have too few teeth between the darkest and the lightest level of every channel."""
     used = counts > counts.sum(axis=1, keepdims=True) * _RARE
-    span = np.where(used.any(axis=1), 256 - used.argmax(axis=1) - used[:, ::-1].argmax(axis=1), 0)
-    return _steps()[None] * _TEETH > span[:, None]
+    spans = np.where(used.any(axis=1), 256 - used.argmax(axis=1) - used[:, ::-1].argmax(axis=1), 0)
+    return _steps() * _TEETH > spans.max()
 
 
 def _best_comb(counts: Counts, waves: NDArray[np.complex128], shared: NDArray[np.float64], in_use: float) -> float:

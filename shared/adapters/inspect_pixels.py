@@ -15,7 +15,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Gray = NDArray[np.uint8]
+    Gray = NDArray[Any]  # uint8, (height, width)
+    Laplacian = NDArray[Any]  # int16, (height, width)
 
 _SAMPLED_PIXELS = 1 << 14
 _VIEWED_SIDE = 1536  # larger pictures are seen reduced: softness of single pixels is not visible
@@ -29,7 +30,7 @@ def level(gray: Gray) -> tuple[float, float]:
     return total / gray.size, _deviation(total, squares, gray.size)
 
 
-def sharpness(laplacian: NDArray[np.int16]) -> float:
+def sharpness(laplacian: Laplacian) -> float:
     """Return the variance of a Laplacian (`cv2.Laplacian`, CV_16S: it holds -1,020 to 1,020 exactly)."""
     total, squares = int(cv2.sumElems(laplacian)[0]), round(cv2.norm(laplacian, cv2.NORM_L2SQR))
     return _deviation(total, squares, laplacian.size) ** 2
@@ -57,7 +58,7 @@ def viewed(levels: list[Gray]) -> Gray:
     return next((gray for gray in levels if max(gray.shape) <= _VIEWED_SIDE), levels[-1])
 
 
-def edge(laplacian: NDArray[np.int16]) -> float:
+def edge(laplacian: Laplacian) -> float:
     """Return the 99.9th percentile of the Laplacian's size, 0 to 255: how steep the steepest edges are."""
     sample = cv2.convertScaleAbs(laplacian[:: row_step(*laplacian.shape)])
     counts = cv2.calcHist([sample], [0], None, [256], [0, 256]).ravel().cumsum()

@@ -59,7 +59,9 @@ def next_move(job: Job, reason: str, policy: Policy, now: datetime, money_left: 
     if len(job.attempts) < policy.max_attempts:
         for choice in range(job.choice + 1, len(job.candidates)):
             candidate = job.candidates[choice]
-            if candidate.price_micro_usd <= money_left and not candidate.template and _may_deliver(job, candidate.model):
+            if candidate.template or not _may_deliver(job, candidate.model):
+                continue
+            if candidate.price_micro_usd <= money_left:
                 return Try(choice, candidate.price_micro_usd)
         again = _again(job, reason, now, money_left)
         if again is not None:

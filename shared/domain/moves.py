@@ -49,7 +49,8 @@ def running(job: Job, attempt: Attempt, moment: Moment, poll_after_s: float) -> 
     """The vendor accepted, or still works: wait and ask again."""
     note = f"{_POLLED} {attempt.polls}" if attempt.polls else "operation accepted"
     if job.timeline and str(job.timeline[-1].get("note", "")).startswith(_POLLED):
-        job = replace(job, timeline=job.timeline[:-1])  # the last poll stands for all: an operation may be asked for days
+        # The last poll stands for all: an operation may be asked after for days.
+        job = replace(job, timeline=job.timeline[:-1])
     attempt = replace(attempt, state=AttemptState.RUNNING, accepted=True)
     if _is_late(job, attempt, State.WAITING):
         return _noted(job.with_attempt(attempt), moment, f"attempt {attempt.number} was accepted late; asked after")

@@ -14,7 +14,8 @@ from functions import _runtime
 from functions._decode import Event
 from functions._local import LocalSystem
 from shared import bootstrap
-from shared.adapters.local_bus import Chaos, LocalBus
+from shared.adapters.chaos import Chaos
+from shared.adapters.local_bus import LocalBus
 from shared.adapters.wiring import local_subscriptions
 from shared.bootstrap import Services
 from shared.clock import ManualClock
@@ -99,7 +100,7 @@ class Pipeline:
     def settle(self) -> None:
         """Handle everything that is still on the bus, without waiting for what is due later."""
         limit = self.clock.now()
-        while (due := self.services.bus.next_due()) is not None and due <= limit:
+        while (due := self.system.bus.next_due()) is not None and due <= limit:
             self.system._one_round()
 
     def _watch(self, ids: Sequence[str]) -> Callable[[], bool]:

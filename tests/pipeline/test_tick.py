@@ -99,8 +99,8 @@ adopt = "find"
 simulated = true
 rpm = 2
 price = [
-  { unit = "input_token", amount = "0.10", per = 1_000_000, from = 2020-01-01, source = "made up", checked = 2026-11-20 },
-  { unit = "output_token", amount = "0.40", per = 1_000_000, from = 2020-01-01, source = "made up", checked = 2026-11-20 },
+  { unit = "input_token", amount = "0.10", per = 1_000_000, from = 2020-01-01, source = "x", checked = 2026-11-20 },
+  { unit = "output_token", amount = "0.40", per = 1_000_000, from = 2020-01-01, source = "x", checked = 2026-11-20 },
 ]
 """
 
