@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from functions import _runtime
 from functions._runtime import Step
@@ -18,15 +19,16 @@ from shared.ports import Json, Write
 from shared.stores.budgets import Standing
 
 
-def admission(job: Job, request: Request, services: Services, claim: Sequence[Write] = ()) -> Step:
+def admission(job: Job, request: Request, services: Services, chosen_at: datetime, claim: Sequence[Write] = ()) -> Step:
     """Return the step that lets the job generate with its hold in every budget, or ends it as refused.
 
     Args:
         request: with the prompt as it will be sent.
+        chosen_at: when the job's budget documents were chosen; they are that day's, also after midnight.
         claim: what is written with the job when it is let in.
     """
     scopes = scopes_of(job.tenant, job.user)
-    standing = services.budgets.read(scopes, job.scopes, services.clock.now())
+    standing = services.budgets.read(scopes, job.scopes, chosen_at)
     selection = choose(request, services, soft_limited=standing.is_soft_limited)
     # That a whole vendor is switched off is a setting, not a finding about this job; unless it was asked for.
     told = [r for r in selection.rejected if r.reason != "provider_off" or r.model == request.model]

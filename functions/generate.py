@@ -51,7 +51,7 @@ def handle(event: Event, services: Services) -> None:
     job = loaded.job
     with bound(job_id=job.job_id, trace=job.trace):
         attempt = job.open_attempt
-        if attempt is not None and (attempt.suspense_until is None or job.is_finished):
+        if attempt is not None:
             _continue(loaded, attempt, services)
         elif job.state is State.GENERATING:
             _begin(loaded, services)

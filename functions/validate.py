@@ -67,9 +67,9 @@ def resume(job: Job, _ref: Reference, services: Services) -> Step | None:
     answered = _answered(job, entry, services)
     if answered is not None:
         return answered
-    request = services.request_of(job)
-    scopes = services.budgets.choose(scopes_of(job.tenant, job.user), services.clock.now())
-    return admission(replace(job, follows=None, scopes=scopes), request, services, [_claim(job, entry, services)])
+    now = services.clock.now()
+    leader = replace(job, follows=None, scopes=services.budgets.choose(scopes_of(job.tenant, job.user), now))
+    return admission(leader, services.request_of(job), services, now, [_claim(job, entry, services)])
 
 
 # ---------------------------------------------------------------- reading the request
@@ -184,13 +184,14 @@ def _planned(draft: Job, request: Request, model: str | None) -> Job:
 
 def _first_step(draft: Job, request: Request, services: Services, *, look: bool) -> Step:
     """Work out a new job's first step; *look*: somebody may be answering the same request already."""
-    now = services.clock.now()
+    now = draft.created_at
     if draft.fingerprint is None:
-        return admission(draft, request, services)
+        return admission(draft, request, services, now)
     if request.cache == "refresh":
-        return admission(draft, request, services, [services.cache.point(draft.fingerprint, draft.job_id, now)])
+        return admission(draft, request, services, now, [services.cache.point(draft.fingerprint, draft.job_id, now)])
     entry = services.cache.get(draft.fingerprint) if look else None
-    return _answered(draft, entry, services) or admission(draft, request, services, [_claim(draft, entry, services)])
+    answered = _answered(draft, entry, services)
+    return answered or admission(draft, request, services, now, [_claim(draft, entry, services)])
 
 
 def _answered(job: Job, entry: CacheEntry | None, services: Services) -> Step | None:

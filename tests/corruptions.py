@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +107,8 @@ def clip(width: int, height: int, fps: int, duration_s: float, seed: int = 0) ->
 def tone(duration_s: float, volume: float = 0.2) -> NDArray[np.float32]:
     """Return a chord, (1, samples) at 48 kHz."""
     at_s = np.arange(round(duration_s * 48_000)) / 48_000
-    return (volume * sum(np.sin(2 * np.pi * hertz * at_s) for hertz in (220, 277, 330)) / 3)[None].astype(np.float32)
+    chord = np.sum([np.sin(2 * np.pi * hertz * at_s) for hertz in (220, 277, 330)], axis=0) / 3
+    return (volume * chord)[None].astype(np.float32)
 
 
 def encoded_clip(
@@ -147,10 +148,10 @@ def _encode_sound(output: Any, stream: Any, sound: NDArray[np.float32]) -> None:
 
 def decoded_clip(data: bytes) -> tuple[Frames, NDArray[np.float32]]:
     """Return the frames of a clip file, and its sound as (1, samples) at 48 kHz."""
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
     resampler = av.AudioResampler(format="fltp", layout="mono", rate=48_000)
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         sound = [part.to_ndarray() for frame in container.decode(audio=0) for part in resampler.resample(frame)]
     return frames, np.concatenate(sound, axis=1)
 

@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Rows = NDArray[np.uint8]
+    Rows = NDArray[Any]  # uint8, (rows, width, 3)
     Counts = NDArray[np.float32]
 
 _EVEN = 2  # levels between neighbours
@@ -37,7 +37,7 @@ def banding(rows: Rows, *, smeared: bool) -> float:
         smeared: the file was compressed with loss.
     """
     if rows.ndim == 2:
-        rows = cv2.cvtColor(rows, cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
+        rows = cv2.cvtColor(rows, cv2.COLOR_GRAY2RGB)
     if rows.shape[1] <= _RUN:
         return 0.0
     counts = _smeared_counts(rows) if smeared else _counts(rows)
@@ -54,7 +54,7 @@ def _smeared_counts(rows: Rows) -> Counts:
     return _counts(cv2.blur(rows, (_RUN + 1, 1))[:, 1:], even)
 
 
-def _counts(rows: Any, mask: Any = None) -> Counts:
+def _counts(rows: Rows, mask: NDArray[Any] | None = None) -> Counts:
     return np.stack([cv2.calcHist([rows], [channel], mask, [256], [0, 256]).ravel() for channel in range(3)])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import av
     from numpy.typing import NDArray
 
-    Gray = NDArray[np.uint8]
+    Gray = NDArray[Any]  # uint8, (height, width)
 
 _LOOK_S = 0.125
 _MEASURE_EVERY = 4  # looks; sharpness needs no more
@@ -75,7 +75,7 @@ class Watcher:
         self._figures.append((*pixels.level(gray), pixels.sharpness(laplacian), edge))
 
     def _see_black(self, rows: Gray, at_s: float) -> None:
-        bright = cv2.countNonZero(cv2.compare(rows, _BLACK_LEVEL, cv2.CMP_GT))
+        bright = cv2.countNonZero(cv2.inRange(rows, (_BLACK_LEVEL,), (255,)))
         if bright > rows.size * _BLACK_SHARE:
             self._black_since_s = math.inf
             return
@@ -95,18 +95,18 @@ def _differ(one: Gray, other: Gray) -> bool:
     difference = cv2.absdiff(one, other)
     if cv2.sumElems(difference)[0] > _CHANGE_MEAN * one.size:
         return True
-    return cv2.countNonZero(cv2.compare(difference, _CHANGE_LEVEL, cv2.CMP_GT)) > _CHANGE_SHARE * one.size
+    return cv2.countNonZero(cv2.inRange(difference, (_CHANGE_LEVEL,), (255,))) > _CHANGE_SHARE * one.size
 
 
 def full_range_luma(frame: av.VideoFrame) -> Gray:
     """Return the luma of *frame*, (height, width), 0 for black to 255 for white."""
     if frame.format.name not in _LUMA_FIRST:
-        return frame.to_ndarray(format="gray")  # type: ignore[return-value]
+        return frame.to_ndarray(format="gray")
     plane = frame.planes[0]
-    luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
+    luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
     if frame.color_range == _FULL_RANGE or "yuvj" in frame.format.name:
         return luma
-    return cv2.LUT(luma, _stretched())  # type: ignore[return-value]
+    return cv2.LUT(luma, _stretched())
 
 
 def _stretched() -> Gray:

@@ -1,4 +1,4 @@
-"""Measures a picture file. The graded figures are those of this plain pipeline, to the last bits:
+"""Measures a picture file; the graded figures are those of this plain pipeline, to the last bits.
 
     rgb = np.asarray(Image.open(file).convert("RGB"))
     gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
@@ -27,6 +27,8 @@ from shared.domain.quality import ImageMeasures, Undecodable
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Pixels = NDArray[Any]  # uint8
+
 _LONGEST_SIDE = 1 << 15  # beyond it neither a screen nor every decoder goes along
 _POOL = ThreadPoolExecutor(max_workers=2, thread_name_prefix="inspect")
 _PIL_FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
@@ -44,8 +46,8 @@ class ImageLimits:
 class Decoded:
     """Gray pixels, (height, width), and a sample of rows with their colours, (rows, width[, 3])."""
 
-    gray: NDArray[np.uint8]
-    rows: NDArray[np.uint8]
+    gray: Pixels
+    rows: Pixels
 
 
 def measure_image(data: bytes, limits: ImageLimits) -> ImageMeasures | Undecodable:
@@ -94,7 +96,7 @@ def _measured(header: Header, size_bytes: int, picture: Decoded) -> ImageMeasure
     )
 
 
-def _artefacts(picture: Decoded, *, smeared: bool) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+def _artefacts(picture: Decoded, *, smeared: bool) -> tuple[Pixels, dict[str, Any]]:
     """Return the picture as it is seen on a screen, and the figures that tell artefacts."""
     levels = pixels.halvings(picture.gray)
     return pixels.viewed(levels), {
@@ -125,7 +127,7 @@ def _by_opencv(data: bytes, _: Header) -> Decoded:
     bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if bgr is None:
         raise NotAPicture("does not decode")
-    return Decoded(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), _sample(bgr))  # type: ignore[arg-type]
+    return Decoded(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), _sample(bgr))
 
 
 def _by_pillow(data: bytes, header: Header) -> Decoded:
@@ -137,10 +139,10 @@ def _by_pillow(data: bytes, header: Header) -> Decoded:
         if isinstance(picture.info.get("transparency"), bytes):
             del picture.info["transparency"]  # dropped anyway, and with it a warning
         rgb = np.asarray(picture.convert("RGB"))
-    return Decoded(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), _sample(rgb))  # type: ignore[arg-type]
+    return Decoded(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), _sample(rgb))
 
 
-def _sample(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _sample(picture: Pixels) -> Pixels:
     return picture[:: pixels.row_step(*picture.shape[:2])].copy()  # so that the picture itself can go
 
 

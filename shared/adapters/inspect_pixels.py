@@ -50,7 +50,7 @@ def halvings(gray: Gray) -> list[Gray]:
 
 
 def _resized(gray: Gray, width: int, height: int) -> Gray:
-    return cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def viewed(levels: list[Gray]) -> Gray:
@@ -96,7 +96,7 @@ def blockiness(gray: Gray) -> float:
 
 def _grid_excess(lines: Gray) -> float:
     steps = cv2.absdiff(lines[:, 1:], lines[:, :-1])
-    beside = cv2.add(cv2.max(steps[:, :-2], steps[:, 2:]), _ISOLATED)
+    beside = cv2.convertScaleAbs(cv2.max(steps[:, :-2], steps[:, 2:]), alpha=1, beta=_ISOLATED)
     isolated = cv2.compare(steps[:, 1:-1], beside, cv2.CMP_GT)
     columns = cv2.reduce(isolated, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() / 255
     whole = columns[: columns.size // _GRID * _GRID].reshape(-1, _GRID).mean(axis=0)

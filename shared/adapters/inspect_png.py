@@ -7,11 +7,14 @@ the rows are handed, uncompressed, to libav's vectorised row filters. Memory sta
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import av
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -40,15 +43,12 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     raise PngBroken("truncated")
 
 
-def strips(data: bytes, width: int, height: int, colour_type: int) -> Iterator[NDArray[np.uint8]]:
+def strips(data: bytes, width: int, height: int, colour_type: int) -> Iterator[NDArray[Any]]:
     """Yield the picture from top to bottom as arrays (rows, width[, channels]).
 
     Raises:
         PngBroken: too few or too many rows, a damaged stream, an unknown filter.
     """
-    import av
-    import numpy as np
-
     row_bytes = 1 + width * CHANNELS[colour_type]
     before, done = b"", 0
     for rows in _inflated(data, row_bytes, max(1, _STRIP_BYTES // row_bytes)):
@@ -60,7 +60,7 @@ def strips(data: bytes, width: int, height: int, colour_type: int) -> Iterator[N
             raise PngBroken("more rows than the header says")
         body = before + rows
         frames = _decoder().decode(av.Packet(_stored_png(body, width, len(body) // row_bytes, colour_type)))
-        strip: NDArray[np.uint8] = frames[0].to_ndarray()[-count:]
+        strip: NDArray[Any] = frames[0].to_ndarray()[-count:]
         before = b"\0" + strip[-1].tobytes()  # filter 0: the row as it is
         yield strip
     if done != height:
@@ -68,8 +68,6 @@ def strips(data: bytes, width: int, height: int, colour_type: int) -> Iterator[N
 
 
 def _decoder() -> Any:
-    import av
-
     decoder: Any = av.CodecContext.create("png", "r")  # of no further use after one picture
     decoder.thread_count = 1
     return decoder
@@ -102,10 +100,10 @@ def _deflated(data: bytes) -> Iterator[memoryview]:
 
 def _inflate_engine() -> Any:
     try:
-        from isal import isal_zlib as zlib
-    except ImportError:  # slower, the same pixels
-        import zlib
-    return zlib.decompressobj()
+        from isal import isal_zlib
+    except ImportError:
+        return zlib.decompressobj()  # slower, the same pixels
+    return isal_zlib.decompressobj()
 
 
 def _stored_png(rows: bytes, width: int, height: int, colour_type: int) -> bytes:

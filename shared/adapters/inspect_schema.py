@@ -128,7 +128,8 @@ def _validator() -> Callable[..., Any]:
     slow = [0]
     keywords = {name: _counted(check, steps) for name, check in jsonschema.Draft202012Validator.VALIDATORS.items()}
     keywords["pattern"] = functools.partial(_pattern, slow)
-    return extend(jsonschema.Draft202012Validator, keywords)
+    bounded: Callable[..., Any] = extend(jsonschema.Draft202012Validator, keywords)  # type: ignore[no-untyped-call]
+    return bounded
 
 
 def _counted(check: Callable[..., Any], steps: list[int]) -> Callable[..., Any]:

@@ -181,7 +181,7 @@ class _Inspection:
 
     def _hear(self, frame: av.AudioFrame) -> None:
         samples = frame.to_ndarray()
-        scale = 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max)
+        scale = 1.0 if samples.dtype.kind == "f" else 2.0 ** (8 * samples.dtype.itemsize - 1)
         values = samples.astype(np.float64).ravel() / scale
         self._squares += float(np.nan_to_num(values @ values, nan=0.0, posinf=0.0))
         self._samples += values.size

@@ -210,8 +210,13 @@ class Job:
 
     @property
     def open_attempt(self) -> Attempt | None:
-        """The newest attempt whose call or operation may still deliver."""
-        return next((a for a in reversed(self.attempts) if a.state in OPEN_ATTEMPT), None)
+        """The attempt that the job waits for; of a finished one, the attempt that may deliver yet.
+
+        Where a finished job has several of those, it is the one asked after least often.
+        """
+        waited_for = self.attempts if self.is_finished else self.attempts[-1:]
+        still_open = [a for a in waited_for if a.state in OPEN_ATTEMPT and (self.is_finished or not a.suspense_until)]
+        return min(still_open, key=lambda a: a.polls, default=None)
 
     @property
     def winner(self) -> Attempt | None:

@@ -190,7 +190,7 @@ def _images(entry: Json) -> Done:
 
 
 def _picture(model: str, p: Json, seed: int, media_type: str) -> bytes:
-    from shared.providers.offline_image import render_image
+    from shared.providers.studio.image import render_image
 
     size, shrink = (p["width"], p["height"]), 2 if model == DRAFT else 1
     data = render_image(
@@ -215,7 +215,7 @@ def _enlarged(data: bytes, size: tuple[int, int], media_type: str) -> bytes:
 
 
 def _video(entry: Json) -> Done:
-    from shared.providers.offline_video import render_video
+    from shared.providers.studio.video import render_video
 
     p, fault = entry["params"], entry["fault"]
     duration_s = max(1, p["duration_s"] // 2) if fault == "partial" else p["duration_s"]
@@ -233,7 +233,7 @@ def _video(entry: Json) -> Done:
 
 
 def _text(entry: Json) -> Done:
-    from shared.providers.offline_text import count_tokens, render_text
+    from shared.providers.studio.text import count_tokens, render_text
 
     p, fault = entry["params"], entry["fault"]
     schema = p.get("response_schema")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shared.errors import InvalidCall
 from shared.ports import Asset, Call, Done, Json, NotAccepted, Pending
-from shared.providers.offline_text import render_template
+from shared.providers.studio.text import render_template
 
 
 class TemplateProvider:

@@ -65,7 +65,7 @@ def reason(data: bytes, inspector: Inspector = INSPECTOR) -> str:
         ("webm", "libvpx-vp9", "libopus", "video/webm", "vp9", "opus"),
     ],
 )
-def test_size_time_rate_and_codecs_are_read(  # noqa: PLR0917
+def test_size_time_rate_and_codecs_are_read(
     container: str, codec: str, sound_codec: str, media_type: str, name: str, sound_name: str
 ) -> None:
     options = FAST_VP9 if container == "webm" else None

@@ -10,8 +10,8 @@ import pytest
 
 from shared.adapters.inspector import Inspector
 from shared.domain.quality import PieceVerdict, WantedImage, WantedVideo, judge_image, judge_video
-from shared.providers.offline_image import render_image
-from shared.providers.offline_video import render_video
+from shared.providers.studio.image import render_image
+from shared.providers.studio.video import render_video
 from tests.corruptions import CLIP_CORRUPTIONS, IMAGE_CORRUPTIONS, decoded_clip, encoded, opened
 
 INSPECTOR = Inspector()

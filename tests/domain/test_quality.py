@@ -119,7 +119,7 @@ def test_a_good_picture_passes_every_check() -> None:
     ],
 )
 def test_a_fault_rejects_the_picture(change: dict[str, float], check: str) -> None:
-    verdict = judge_image(replace(IMAGE, **change), WANTED_IMAGE)
+    verdict = judge_image(replace(IMAGE, **change), WANTED_IMAGE)  # type: ignore[arg-type]
     assert not verdict.approved
     assert check in failed(verdict, fatal=True)
 
