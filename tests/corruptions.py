@@ -15,8 +15,9 @@ from PIL import Image
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Picture = NDArray[np.uint8]  # (height, width, 3), sRGB
-    Frames = NDArray[np.uint8]  # (frames, height, width, 3), sRGB
+    Picture = NDArray[Any]  # uint8, (height, width, 3), sRGB
+    Frames = NDArray[Any]  # uint8, (frames, height, width, 3), sRGB
+    Sound = NDArray[Any]  # float32, (1, samples)
 
 
 # ---------------------------------------------------------------- pictures
@@ -104,17 +105,17 @@ def clip(width: int, height: int, fps: int, duration_s: float, seed: int = 0) ->
     return np.stack([wide[:, 4 * at : 4 * at + width] for at in range(count)])
 
 
-def tone(duration_s: float, volume: float = 0.2) -> NDArray[np.float32]:
+def tone(duration_s: float, volume: float = 0.2) -> Sound:
     """Return a chord, (1, samples) at 48 kHz."""
     at_s = np.arange(round(duration_s * 48_000)) / 48_000
     chord = np.sum([np.sin(2 * np.pi * hertz * at_s) for hertz in (220, 277, 330)], axis=0) / 3
-    return (volume * chord)[None].astype(np.float32)
+    return np.asarray(volume * chord, np.float32)[None]
 
 
 def encoded_clip(
     frames: Frames,
     fps: float,
-    sound: NDArray[np.float32] | None = None,
+    sound: Sound | None = None,
     *,
     container: str = "mp4",
     codec: str = "libx264",
@@ -137,7 +138,7 @@ def encoded_clip(
     return file.getvalue()
 
 
-def _encode_sound(output: Any, stream: Any, sound: NDArray[np.float32]) -> None:
+def _encode_sound(output: Any, stream: Any, sound: Sound) -> None:
     for start in range(0, sound.shape[1], 960):
         samples = np.ascontiguousarray(sound[:, start : start + 960])
         frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
@@ -146,7 +147,7 @@ def _encode_sound(output: Any, stream: Any, sound: NDArray[np.float32]) -> None:
     output.mux(stream.encode(None))
 
 
-def decoded_clip(data: bytes) -> tuple[Frames, NDArray[np.float32]]:
+def decoded_clip(data: bytes) -> tuple[Frames, Sound]:
     """Return the frames of a clip file, and its sound as (1, samples) at 48 kHz."""
     with av.open(io.BytesIO(data), "r") as container:
         frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
@@ -192,7 +193,7 @@ IMAGE_CORRUPTIONS: dict[str, Callable[[bytes, Picture], bytes]] = {
     "blocky, jpeg": lambda _, picture: encoded(picture, "image/jpeg", quality=5),
 }
 
-CLIP_CORRUPTIONS: dict[str, Callable[[bytes, Frames, NDArray[np.float32], int], bytes]] = {
+CLIP_CORRUPTIONS: dict[str, Callable[[bytes, Frames, Sound, int], bytes]] = {
     "truncated": lambda data, *_: truncated(data),
     "half the size": lambda _, frames, sound, fps: encoded_clip(frames[:, ::2, ::2], fps, sound),
     "another aspect": lambda _, frames, sound, fps: encoded_clip(frames[:, : frames.shape[1] // 4 * 2], fps, sound),

@@ -7,6 +7,7 @@ steps, nothing is fetched, and a pattern that could be slow runs in a process of
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import re
 import subprocess
@@ -54,22 +55,21 @@ def schema_errors(instance: Any, schema: dict[str, Any]) -> list[str]:
     Never raises: a schema that is none, refers elsewhere or takes too much work makes an error as well.
     """
     try:
-        _demand_bounded(schema)
-        if any(len(name) > MAX_PROPERTY_NAME for name, _ in _members(instance)):
-            raise _TooMuch(f"a property name of more than {MAX_PROPERTY_NAME} characters")
-        validator = _validator()(schema, registry=Registry())
-        found: list[str] = []
-        for error in validator.iter_errors(instance):
-            found.append(_sentence(error))
-            if len(found) == MAX_ERRORS:
-                break
-        return found
+        return _first_errors(instance, schema)
     except _TooMuch as error:
         return [f"schema: {error}"]
     except RecursionError:
         return ["schema: too deep"]
     except Exception as error:  # noqa: BLE001 - a schema can break the evaluator in ways that have no common type
         return [f"schema: {type(error).__name__}: {error}"[:300]]
+
+
+def _first_errors(instance: Any, schema: dict[str, Any]) -> list[str]:
+    _demand_bounded(schema)
+    if any(len(name) > MAX_PROPERTY_NAME for name, _ in _members(instance)):
+        raise _TooMuch(f"a property name of more than {MAX_PROPERTY_NAME} characters")
+    errors = _validator()(schema, registry=Registry()).iter_errors(instance)
+    return [_sentence(error) for error in itertools.islice(errors, MAX_ERRORS)]
 
 
 def _sentence(error: ValidationError) -> str:

@@ -114,11 +114,12 @@ def test_a_good_picture_passes_every_check() -> None:
         ({"contrast": 3.9}, "blank"),
         ({"flat_share": 0.999}, "blank"),
         ({"edge": 16.0}, "blur"),
-        ({"banding": 0.9}, "banding"),
+        ({"banding": 0.95}, "banding"),
+        ({"banding": 0.7, "media_type": "image/jpeg"}, "banding"),
         ({"blockiness": 0.2}, "blockiness"),
     ],
 )
-def test_a_fault_rejects_the_picture(change: dict[str, float], check: str) -> None:
+def test_a_fault_rejects_the_picture(change: dict[str, float | str], check: str) -> None:
     verdict = judge_image(replace(IMAGE, **change), WANTED_IMAGE)  # type: ignore[arg-type]
     assert not verdict.approved
     assert check in failed(verdict, fatal=True)

@@ -351,7 +351,7 @@ def test_a_type_we_do_not_show_is_downloaded(site: Site, gallery: Gallery) -> No
     response.close()
 
 
-# ---------------------------------------------------------------- budgets, breakers, health
+# ---------------------------------------------------------------- figures
 
 
 def test_budgets_show_what_is_spent_held_and_free(site: Site) -> None:
