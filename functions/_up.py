@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -30,9 +31,11 @@ PAGE = 1000
 
 
 def up(options: argparse.Namespace, settings: Settings) -> int:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C or SIGTERM, also where the shell that started it in the background ignores SIGINT."""
     from functions_framework import create_app
 
+    for stopping in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stopping, signal.default_int_handler)
     home = bootstrap.home_path(settings)
     with (home / "log.jsonl").open("a", encoding="utf-8", buffering=1) as stream:
         log.configure(settings.log_level, stream)

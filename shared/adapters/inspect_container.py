@@ -8,6 +8,8 @@ from typing import BinaryIO
 _BOXES = frozenset(b"ftyp moov mdat moof mfra sidx ssix styp emsg free skip wide uuid meta udta prft pdin bloc".split())
 _MAX_BOXES = 20_000
 _MAX_INDEX_BYTES = 64 << 20  # the demuxer keeps the index in memory
+_MAX_SAMPLES = 1_000_000  # and makes an entry of each sample, of which a few bytes can claim four thousand million
+_COUNTS = {b"moov": ((b"stsz", 12), (b"stz2", 12)), b"moof": ((b"trun", 8),)}  # where a count is, from the box's name
 _EBML, _SEGMENT, _DOC_TYPE = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x42\x82"
 _MAX_EBML_HEADER = 1 << 10
 
@@ -37,8 +39,8 @@ def _walk_boxes(file: BinaryIO, size_bytes: int) -> None:
     at, kinds = 0, set()
     for _ in range(_MAX_BOXES):
         kind, size = _box(file, at, size_bytes)
-        if kind == b"moov" and size > _MAX_INDEX_BYTES:
-            raise NotAClip(f"an index of {size} bytes")
+        if kind in _COUNTS:
+            _demand_countable(file, at, size, _COUNTS[kind])
         kinds.add(kind)
         at += size
         if at > size_bytes:
@@ -47,6 +49,22 @@ def _walk_boxes(file: BinaryIO, size_bytes: int) -> None:
             break
     if at != size_bytes or b"moov" not in kinds:
         raise NotAClip("no index" if at == size_bytes else "too many boxes")
+
+
+def _demand_countable(file: BinaryIO, at: int, size: int, counts: tuple[tuple[bytes, int], ...]) -> None:
+    """Refuse an index that is too large for the memory or claims to be."""
+    if size > _MAX_INDEX_BYTES:
+        raise NotAClip(f"an index of {size} bytes")
+    file.seek(at)
+    index = file.read(size)
+    for name, offset in counts:
+        found = index.find(name)
+        while found >= 0:
+            if int.from_bytes(index[found + offset : found + offset + 4], "big") > _MAX_SAMPLES:
+                raise NotAClip("an index of too many samples")
+            found = index.find(name, found + 4)
+    if b"cmov" in index:
+        raise NotAClip("a compressed index")
 
 
 def _box(file: BinaryIO, at: int, size_bytes: int) -> tuple[bytes, int]:

@@ -70,7 +70,7 @@ class Watcher:
 
     def _measure(self, gray: Gray) -> None:
         laplacian = cv2.Laplacian(gray, cv2.CV_16S)
-        seen = pixels.viewed(pixels.halvings(gray))
+        seen = pixels.viewed(gray)
         edge = pixels.edge(laplacian if seen is gray else cv2.Laplacian(seen, cv2.CV_16S))
         self._figures.append((*pixels.level(gray), pixels.sharpness(laplacian), edge))
 

@@ -77,22 +77,23 @@ def _png(data: bytes) -> Header:
 # ---------------------------------------------------------------- JPEG
 
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_SCAN, _END = 0xDA, 0xD9
+_SCAN, _END, _FILL = 0xDA, 0xD9, 0xFF
+_MAX_SEGMENTS = 10_000
 _HUFFMAN_8_BIT = (0xC0, 0xC1, 0xC2)
 
 
 def _jpeg(data: bytes) -> Header:
     frames: list[Header] = []
     at = 2
-    while True:
-        while data[at : at + 2] == b"\xff\xff":  # a marker may be preceded by any number of fill bytes
-            at += 1
+    for _ in range(_MAX_SEGMENTS):
         marker, size = _jpeg_segment(data, at)
         if marker == _SCAN:
             break
         if marker in _FRAMES:
             frames.append(_jpeg_frame(data, at, marker))
         at += 2 + size
+    else:
+        raise NotAPicture(f"more than {_MAX_SEGMENTS} segments")
     if len(frames) != 1:
         raise NotAPicture(f"{len(frames)} JPEG frames before the first scan")
     end = _end_of_image(data, at)
@@ -115,6 +116,8 @@ def _jpeg_segment(data: bytes, at: int) -> tuple[int, int]:
     if at + 4 > len(data):
         raise NotAPicture("truncated")
     lead, marker, size = struct.unpack_from(">BBH", data, at)
+    if marker == _FILL:  # a marker may be preceded by any number of them
+        return marker, -1
     if lead != 0xFF or marker < 0xC0 or size < 2:
         raise NotAPicture("broken JPEG marker")
     return marker, size

@@ -10,7 +10,7 @@ Files whose pixels a faster decoder gives identically take that way; Pillow deco
 from __future__ import annotations
 
 import io
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +44,10 @@ class ImageLimits:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Gray pixels, (height, width), and the figure that needs colours, on its way."""
+    """Gray pixels, (height, width), and a sample of rows with their colours, (rows, width[, 3])."""
 
     gray: Pixels
-    banding: Future[float]
+    rows: Pixels
 
 
 def measure_image(data: bytes, limits: ImageLimits) -> ImageMeasures | Undecodable:
@@ -77,7 +77,8 @@ def _demand_size(header: Header, limits: ImageLimits) -> None:
 
 def _measured(header: Header, size_bytes: int, picture: Decoded) -> ImageMeasures:
     gray = picture.gray
-    others = _POOL.submit(_artefacts, gray)  # while this thread works on the graded figures
+    smeared = header.media_type != "image/png"
+    others = _POOL.submit(_artefacts, picture, smeared=smeared)  # while this thread works on the graded figures
     laplacian = cv2.Laplacian(gray, cv2.CV_16S)
     sharpness, (brightness, contrast) = pixels.sharpness(laplacian), pixels.level(gray)
     seen, artefacts = others.result()
@@ -90,18 +91,17 @@ def _measured(header: Header, size_bytes: int, picture: Decoded) -> ImageMeasure
         brightness=brightness,
         contrast=contrast,
         edge=pixels.edge(laplacian if seen is gray else cv2.Laplacian(seen, cv2.CV_16S)),
-        banding=picture.banding.result(),
         **artefacts,
     )
 
 
-def _artefacts(gray: Pixels) -> tuple[Pixels, dict[str, Any]]:
+def _artefacts(picture: Decoded, *, smeared: bool) -> tuple[Pixels, dict[str, Any]]:
     """Return the picture as it is seen on a screen, and the figures that tell artefacts."""
-    levels = pixels.halvings(gray)
-    return pixels.viewed(levels), {
-        "phash": pixels.difference_hash(levels[-1]),
-        "flat_share": pixels.flat_share(gray),
-        "blockiness": pixels.blockiness(gray),
+    return pixels.viewed(picture.gray), {
+        "phash": pixels.difference_hash(picture.gray),
+        "flat_share": pixels.flat_share(picture.gray),
+        "banding": banding(picture.rows, smeared=smeared),
+        "blockiness": pixels.blockiness(picture.gray),
     }
 
 
@@ -114,19 +114,16 @@ def _by_strips(data: bytes, header: Header) -> Decoded:
     for strip in inspect_png.strips(data, header.width, header.height, header.colour_type):
         bottom = top + len(strip)
         gray[top:bottom] = strip if strip.ndim == 2 else cv2.cvtColor(strip, _TO_GRAY[strip.shape[2]])
-        rows.append(
-            strip[-top % step :: step, ..., :3].copy() if strip.ndim == 3 else strip[-top % step :: step].copy()
-        )
+        rows.append(strip[-top % step :: step, :, :3].copy() if strip.ndim == 3 else strip[-top % step :: step].copy())
         top = bottom
-    return Decoded(gray, _POOL.submit(banding, np.concatenate(rows), smeared=False))
+    return Decoded(gray, np.concatenate(rows))
 
 
-def _by_opencv(data: bytes, header: Header) -> Decoded:
+def _by_opencv(data: bytes, _: Header) -> Decoded:
     bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if bgr is None:
         raise NotAPicture("does not decode")
-    banded = _banded(bgr, header)
-    return Decoded(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), banded)
+    return Decoded(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), _sample(bgr))
 
 
 def _by_pillow(data: bytes, header: Header) -> Decoded:
@@ -138,13 +135,11 @@ def _by_pillow(data: bytes, header: Header) -> Decoded:
         if isinstance(picture.info.get("transparency"), bytes):
             del picture.info["transparency"]  # dropped anyway, and with it a warning
         rgb = np.asarray(picture.convert("RGB"))
-    banded = _banded(rgb, header)
-    return Decoded(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), banded)
+    return Decoded(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), _sample(rgb))
 
 
-def _banded(picture: Pixels, header: Header) -> Future[float]:
-    rows = picture[:: pixels.row_step(*picture.shape[:2])].copy()  # a copy, so that the picture itself can go
-    return _POOL.submit(banding, rows, smeared=header.media_type != "image/png")
+def _sample(picture: Pixels) -> Pixels:
+    return picture[:: pixels.row_step(*picture.shape[:2])].copy()  # so that the picture itself can go
 
 
 _TO_GRAY = {3: cv2.COLOR_RGB2GRAY, 4: cv2.COLOR_RGBA2GRAY}

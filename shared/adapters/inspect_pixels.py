@@ -40,22 +40,12 @@ def _deviation(total: int, squares: int, count: int) -> float:
     return math.sqrt(squares * count - total * total) / count
 
 
-def halvings(gray: Gray) -> list[Gray]:
-    """Return *gray* and its reductions by 2, 4, …, until a side would fall below 64 pixels."""
-    levels = [gray]
-    while min(levels[-1].shape) >= 128:
-        height, width = (side // 2 * 2 for side in levels[-1].shape)
-        levels.append(_resized(levels[-1][:height, :width], width // 2, height // 2))
-    return levels
-
-
-def _resized(gray: Gray, width: int, height: int) -> Gray:
-    return cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def viewed(levels: list[Gray]) -> Gray:
-    """Return the largest of *levels* that fits a screen, the smallest if none does."""
-    return next((gray for gray in levels if max(gray.shape) <= _VIEWED_SIDE), levels[-1])
+def viewed(gray: Gray) -> Gray:
+    """Return *gray*, halved until it fits a screen."""
+    while max(gray.shape) > _VIEWED_SIDE and min(gray.shape) > 1:
+        height, width = (side // 2 for side in gray.shape)
+        gray = cv2.resize(gray[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
+    return gray
 
 
 def edge(laplacian: Laplacian) -> float:
@@ -76,9 +66,10 @@ def flat_share(gray: Gray) -> float:
     return float(np.convolve(counts, np.ones(5)).max() / counts.sum())
 
 
-def difference_hash(smallest: Gray) -> int:
-    """Return the 64-bit dHash: whether each of 8 x 8 cells is darker than its right neighbour."""
-    cells = _resized(smallest, 9, 8)
+def difference_hash(gray: Gray) -> int:
+    """Return the 64-bit dHash: whether each of 8 x 8 cells, seen at 64 points, is darker than its right neighbour."""
+    points = cv2.resize(gray, (72, 64), interpolation=cv2.INTER_LINEAR)
+    cells = cv2.resize(points, (9, 8), interpolation=cv2.INTER_AREA)
     return int.from_bytes(np.packbits(cells[:, 1:] > cells[:, :-1]).tobytes(), "big")
 
 

@@ -23,6 +23,7 @@ _STRIP_BYTES = 1 << 18
 _PIECE_BYTES = 1 << 14  # of deflate, which can grow 1,032-fold
 _STORED_BYTES = 65_535  # longest stored block of deflate
 _FILTERS = 5
+_MAX_CHUNKS = 50_000
 
 
 class PngBroken(Exception):
@@ -32,7 +33,9 @@ class PngBroken(Exception):
 def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield (type, start, end) of each chunk's content up to and with IEND. Raises PngBroken when one is cut."""
     at = len(SIGNATURE)
-    while at + 12 <= len(data):
+    for _ in range(_MAX_CHUNKS):
+        if at + 12 > len(data):
+            break
         size, kind = struct.unpack_from(">I4s", data, at)
         start, at = at + 8, at + 12 + size
         if at > len(data):

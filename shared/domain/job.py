@@ -248,10 +248,13 @@ class Job:
         """The attempt of that number, from 1."""
         return self.attempts[number - 1]
 
+    def attempts_with(self, attempt: Attempt) -> tuple[Attempt, ...]:
+        """The attempts with *attempt* in place of the one of its number, or added as the next."""
+        return (*self.attempts[: attempt.number - 1], attempt, *self.attempts[attempt.number :])
+
     def with_attempt(self, attempt: Attempt) -> Job:
         """The job with *attempt* in place of the one of its number, or added as the next."""
-        before, after = self.attempts[: attempt.number - 1], self.attempts[attempt.number :]
-        return replace(self, attempts=(*before, attempt, *after))
+        return replace(self, attempts=self.attempts_with(attempt))
 
 
 def moved(  # noqa: PLR0913 - one place knows all that changes with a step
@@ -265,8 +268,9 @@ def moved(  # noqa: PLR0913 - one place knows all that changes with a step
     extra: Json | None = None,
     note: str | None = None,
     started_at: datetime | None = None,
+    **changes: Any,
 ) -> Job:
-    """Return the job one step on: new state, seq + 1, and the baton for *topic* (None: it waits).
+    """Return the job one step on: new state, seq + 1, the baton for *topic* (None: it waits), and *changes*.
 
     A job of seq 0 is not stored yet, so it has no present state.
 
@@ -290,6 +294,7 @@ def moved(  # noqa: PLR0913 - one place knows all that changes with a step
         due_at=due_at,
         baton=None if topic is None else Baton(topic, {"job_id": job.job_id, "seq": seq, **(extra or {})}),
         timeline=(*job.timeline, entry(stage, now, target, note, started_at)),
+        **changes,
     )
 
 

@@ -54,15 +54,13 @@ def running(job: Job, attempt: Attempt, moment: Moment, poll_after_s: float) -> 
     attempt = replace(attempt, state=AttemptState.RUNNING, accepted=True)
     if _is_late(job, attempt, State.WAITING):
         return _noted(job.with_attempt(attempt), moment, f"attempt {attempt.number} was accepted late; asked after")
-    return moved(
+    return _moved(
         job.with_attempt(attempt),
         State.WAITING,
-        moment.now,
-        stage=moment.stage,
+        moment,
         topic=None,
         due_at=_afterwards(job, moment) if job.is_finished else moment.now + timedelta(seconds=poll_after_s),
         note=note,
-        started_at=moment.started_at,
     )
 
 
@@ -74,16 +72,15 @@ def delivered(job: Job, attempt: Attempt, moment: Moment) -> Job:
     attempt = replace(attempt, state=AttemptState.DELIVERED, accepted=True, ended_at=moment.now)
     if _is_late(job, attempt, State.CHECKING):
         return _noted(_booked(job, attempt), moment, f"attempt {attempt.number} delivered late; kept and booked")
-    return moved(
-        job.with_attempt(attempt),
+    return _moved(
+        job,
         State.CHECKING,
-        moment.now,
-        stage=moment.stage,
+        moment,
+        attempts=job.attempts_with(attempt),
         topic="quality-check",
         due_at=moment.stale_at,
         extra={"attempt": attempt.number},
         note=f"{attempt.model} delivered {len(attempt.pieces)}",
-        started_at=moment.started_at,
     )
 
 
@@ -93,8 +90,10 @@ def failed(job: Job, attempt: Attempt, moment: Moment, reason: str | None = None
     *reason* is told to the fallback in place of the error's code.
     """
     attempt = replace(attempt, state=AttemptState.FAILED, ended_at=moment.now)
-    accepted = attempt.accepted or attempt.cost_micro_usd > 0
-    job = _booked(job, attempt) if accepted else job.with_attempt(_undoubted(attempt))
+    if attempt.accepted or attempt.cost_micro_usd > 0:
+        job = _booked(job, attempt)
+    else:
+        job = job.with_attempt(replace(attempt, suspense_micro_usd=0, suspense_until=None))
     return _fallen_back(job, attempt, moment, reason or (attempt.error or {}).get("code", "failed"))
 
 
@@ -108,60 +107,56 @@ def doubted(job: Job, attempt: Attempt, moment: Moment) -> Job:
 
 def passed_on(job: Job, moment: Moment, reason: str) -> Job:
     """The chosen candidate is not to be called now: fall back without an attempt."""
-    return moved(
+    return _moved(
         job,
         State.FALLING_BACK,
-        moment.now,
-        stage=moment.stage,
+        moment,
         topic="fallback",
         due_at=moment.stale_at,
         extra={"reason": reason},
         note=reason,
-        started_at=moment.started_at,
     )
 
 
 def parked(job: Job, moment: Moment, until: datetime, *, model: str, rank: str, note: str) -> Job:
     """No capacity for *model*: wait without a baton until the tick releases the job."""
-    job = replace(job, waiting_for=model, rank=rank)
-    return moved(job, State.PARKED, moment.now, stage=moment.stage, topic=None, due_at=until, note=note)
+    return _moved(job, State.PARKED, moment, topic=None, due_at=until, note=note, waiting_for=model, rank=rank)
 
 
 def following(job: Job, leader: str, moment: Moment, until: datetime) -> Job:
     """An identical request is being made by *leader*: wait for its result, holding no money."""
-    job = replace(job, follows=leader)
-    return moved(
-        job, State.PARKED, moment.now, stage=moment.stage, topic=None, due_at=until, note=f"waits for job {leader}"
-    )
+    note = f"waits for job {leader}"
+    return _moved(job, State.PARKED, moment, topic=None, due_at=until, note=note, follows=leader)
 
 
 def chosen(job: Job, choice: int, hold: int, moment: Moment, note: str) -> Job:
     """Try candidate *choice* next, with *hold* micro-USD reserved."""
-    job = replace(job, choice=choice, hold=hold, waiting_for=None, rank=None, follows=None)
-    return moved(
+    return _moved(
         job,
         State.GENERATING,
-        moment.now,
-        stage=moment.stage,
+        moment,
         topic="generate",
         due_at=moment.stale_at,
         note=note,
-        started_at=moment.started_at,
+        choice=choice,
+        hold=hold,
+        waiting_for=None,
+        rank=None,
+        follows=None,
     )
 
 
 def checked(job: Job, attempt: Attempt, moment: Moment) -> Job:
     """The verdict on *attempt* is there: have it booked."""
-    return moved(
-        job.with_attempt(attempt),
+    return _moved(
+        job,
         State.RECORDING,
-        moment.now,
-        stage=moment.stage,
+        moment,
+        attempts=job.attempts_with(attempt),
         topic="record-cost",
         due_at=moment.stale_at,
         extra={"attempt": attempt.number},
         note=f"grade {attempt.grade}, {'approved' if attempt.approved else 'rejected'}",
-        started_at=moment.started_at,
     )
 
 
@@ -169,33 +164,17 @@ def recorded(job: Job, attempt: Attempt, moment: Moment) -> Job:
     """Book *attempt*; approved it ends the job, rejected the job falls back. A finished job is only settled."""
     job = _booked(job, attempt)
     if job.is_finished:
-        return moved(job, job.state, moment.now, stage=moment.stage, topic=None, due_at=_afterwards(job, moment))
+        return _moved(job, job.state, moment, topic=None, due_at=_afterwards(job, moment))
     if not attempt.approved:
         return _fallen_back(job, attempt, moment, "rejected")
-    job = replace(job, hold=0)
-    return moved(
-        job,
-        State.SUCCEEDED,
-        moment.now,
-        stage=moment.stage,
-        topic="results",
-        due_at=_afterwards(job, moment),
-        started_at=moment.started_at,
-    )
+    return _moved(job, State.SUCCEEDED, moment, topic="results", due_at=_afterwards(job, moment), hold=0)
 
 
 def answered(job: Job, answer: Json, moment: Moment) -> Job:
     """Another job's pieces answer this one, free of charge."""
-    job = replace(job, answer=answer, follows=None, hold=0)
-    return moved(
-        job,
-        State.SUCCEEDED,
-        moment.now,
-        stage=moment.stage,
-        topic="results",
-        due_at=None,
-        note=f"answered by job {answer['job_id']}",
-        started_at=moment.started_at,
+    note = f"answered by job {answer['job_id']}"
+    return _moved(
+        job, State.SUCCEEDED, moment, topic="results", due_at=None, note=note, answer=answer, follows=None, hold=0
     )
 
 
@@ -206,16 +185,17 @@ def ended(job: Job, state: State, moment: Moment, errors: Sequence[Json], note: 
             job = _suspended(job, attempt, moment)
         elif attempt.state is AttemptState.DELIVERED and not attempt.booked:
             job = _booked(job, attempt)
-    job = replace(job, hold=0, errors=(*job.errors, *errors), waiting_for=None, rank=None)
-    return moved(
+    return _moved(
         job,
         state,
-        moment.now,
-        stage=moment.stage,
+        moment,
         topic="results",
         due_at=_afterwards(job, moment),
         note=note or ", ".join(str(e["code"]) for e in errors),
-        started_at=moment.started_at,
+        hold=0,
+        errors=(*job.errors, *errors),
+        waiting_for=None,
+        rank=None,
     )
 
 
@@ -243,6 +223,31 @@ def presumed(job: Job, moment: Moment) -> Job:
     return replace(_noted(job, moment, "money in doubt booked as spent"), due_at=_afterwards(job, moment))
 
 
+def _moved(
+    job: Job,
+    state: State,
+    moment: Moment,
+    *,
+    topic: str | None,
+    due_at: datetime | None,
+    extra: Json | None = None,
+    note: str | None = None,
+    **changes: Any,
+) -> Job:
+    return moved(
+        job,
+        state,
+        moment.now,
+        stage=moment.stage,
+        topic=topic,
+        due_at=due_at,
+        extra=extra,
+        note=note,
+        started_at=moment.started_at,
+        **changes,
+    )
+
+
 def _is_late(job: Job, attempt: Attempt, wanted: State) -> bool:
     """Whether an unfinished job has given *attempt* up, so that its news no longer leads to *wanted*."""
     return not job.is_finished and (attempt.number != len(job.attempts) or wanted not in TRANSITIONS[job.state])
@@ -251,37 +256,31 @@ def _is_late(job: Job, attempt: Attempt, wanted: State) -> bool:
 def _booked(job: Job, attempt: Attempt) -> Job:
     """Settle *attempt*: its cost is spent, and what was held or in suspense for it is given back."""
     held = 0 if attempt.suspense_micro_usd else attempt.cost_micro_usd
-    job = replace(job, hold=max(0, job.hold - held))
-    return job.with_attempt(_undoubted(replace(attempt, booked=True)))
-
-
-def _undoubted(attempt: Attempt) -> Attempt:
-    return replace(attempt, suspense_micro_usd=0, suspense_until=None)
+    settled = replace(attempt, booked=True, suspense_micro_usd=0, suspense_until=None)
+    return replace(job, hold=max(0, job.hold - held), attempts=job.attempts_with(settled))
 
 
 def _suspended(job: Job, attempt: Attempt, moment: Moment) -> Job:
     price = attempt.price_micro_usd
     until = moment.now + timedelta(seconds=moment.suspense_s)
-    job = replace(job, hold=max(0, job.hold - price))
-    return job.with_attempt(replace(attempt, suspense_micro_usd=price, suspense_until=until))
+    doubtful = replace(attempt, suspense_micro_usd=price, suspense_until=until)
+    return replace(job, hold=max(0, job.hold - price), attempts=job.attempts_with(doubtful))
 
 
 def _fallen_back(job: Job, attempt: Attempt, moment: Moment, reason: str) -> Job:
     """Fall back after *attempt*; a job that is finished, or already tries another, stays where it is."""
     if job.is_finished:
-        return moved(job, job.state, moment.now, stage=moment.stage, topic=None, due_at=_afterwards(job, moment))
+        return _moved(job, job.state, moment, topic=None, due_at=_afterwards(job, moment))
     if attempt.number != len(job.attempts):
         return _noted(job, moment, f"attempt {attempt.number}: {reason}")
-    return moved(
+    return _moved(
         job,
         State.FALLING_BACK,
-        moment.now,
-        stage=moment.stage,
+        moment,
         topic="fallback",
         due_at=moment.stale_at,
         extra={"reason": reason},
         note=f"{attempt.model}: {reason}",
-        started_at=moment.started_at,
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import time
 import warnings
 import zipfile
@@ -106,6 +108,7 @@ def files() -> Iterator[tuple[str, bytes]]:
     yield "jpeg, turned by exif", _rotated_by_exif("JPEG")
     yield "jpeg, restart markers", saved(rgb, "JPEG", restart_marker_blocks=3)
     yield "jpeg, padded", saved(rgb, "JPEG") + bytes(7)
+    yield "jpeg, filled before markers", b"\xff\xd8" + b"\xff" * 50 + saved(rgb, "JPEG")[2:]
     yield "webp", saved(rgb, "WEBP", quality=80)
     yield "webp, lossless", saved(rgb, "WEBP", lossless=True)
     yield "webp with alpha", saved(_with_alpha(), "WEBP")
@@ -132,8 +135,16 @@ def test_the_figures_hold_for_pictures_of_many_strips(seed: int, form: str, opti
 
 def test_a_picture_without_the_fast_inflater_has_the_same_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     before = measured(PNG)
-    monkeypatch.setitem(__import__("sys").modules, "isal", None)
+    monkeypatch.setitem(sys.modules, "isal", None)
     assert measured(PNG) == before
+
+
+def test_importing_the_inspector_loads_no_decoder() -> None:
+    program = (
+        "import sys, shared.adapters.inspector; print({'av', 'cv2', 'jsonschema', 'numpy', 'PIL'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_the_type_is_told_by_the_bytes() -> None:
@@ -232,6 +243,14 @@ def _with_pixels(rows: bytes, width: int = 3, height: int = 2) -> bytes:
 )
 def test_a_png_whose_stream_does_not_fit_its_header_is_refused(rows: bytes, why: str) -> None:
     assert why in reason(_with_pixels(rows))
+
+
+def test_files_of_nothing_but_small_parts_are_refused_at_once() -> None:
+    started = time.perf_counter()
+    empty_chunk = struct.pack(">I4sI", 0, b"teXt", zlib.crc32(b"teXt"))
+    assert reason(PNG[:33] + empty_chunk * 4_000_000 + PNG[33:])
+    assert reason(b"\xff\xd8" + b"\xff\xe1\0\x02" * 8_000_000 + saved(Image.fromarray(PICTURE), "JPEG")[2:])
+    assert time.perf_counter() - started < 2
 
 
 def test_a_damaged_pixel_stream_is_refused() -> None:

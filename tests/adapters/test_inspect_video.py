@@ -206,6 +206,25 @@ def test_clips_over_the_limits_are_refused(limits: dict[str, float], why: str) -
     assert why in reason(mp4(), Inspector(**limits))  # type: ignore[arg-type]
 
 
+def _box(kind: bytes, *parts: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + sum(map(len, parts)), kind) + b"".join(parts)
+
+
+def _fragment_of(samples: int) -> bytes:
+    """Return a fragment, 72 bytes, whose one run claims so many samples of a default size."""
+    run = _box(b"trun", struct.pack(">II", 0, samples))
+    track = _box(b"traf", _box(b"tfhd", struct.pack(">II", 0x020000, 1)), run)
+    return _box(b"moof", _box(b"mfhd", struct.pack(">II", 0, 1)), track) + _box(b"mdat")
+
+
+def test_an_index_that_claims_more_samples_than_memory_holds_is_refused() -> None:
+    assert reason(mp4() + _fragment_of(1 << 30)) == "an index of too many samples"
+    table = bytearray(mp4())
+    at = table.index(b"stsz")
+    table[at + 8 : at + 16] = struct.pack(">II", 1, 1 << 30)
+    assert reason(bytes(table)) == "an index of too many samples"
+
+
 def test_a_clip_that_hides_its_length_is_given_up_when_it_has_run_too_long() -> None:
     data = bytearray(mp4())
     for box in (b"mvhd", b"tkhd", b"mdhd"):  # durations at 16 and 20 bytes into version 0 of each

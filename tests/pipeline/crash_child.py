@@ -42,7 +42,8 @@ from shared.adapters import filesystem, inspector, local_bus, sqlite  # noqa: F4
 from shared.adapters.local_bus import Delivery
 from shared.bootstrap import Services
 from shared.ports import Clock, Message
-from shared.providers import offline, offline_image, offline_text, offline_video  # noqa: F401
+from shared.providers import offline  # noqa: F401
+from shared.providers.studio import image, text, video  # noqa: F401
 from shared.settings import Settings
 
 PATIENCE_S = 60  # a run that hangs tells where, and ends by SIGALRM
@@ -160,8 +161,8 @@ def _wait(pid: int) -> dict[str, int | None]:
 def serve() -> None:
     """Carry out the orders on standard input until it ends."""
     with tempfile.TemporaryDirectory() as folder:
-        offline_image.render_image = _remembering(offline_image.render_image, Path(folder))
-        offline_video.render_video = _remembering(offline_video.render_video, Path(folder))
+        image.render_image = _remembering(image.render_image, Path(folder))
+        video.render_video = _remembering(video.render_video, Path(folder))
         for line in sys.stdin:
             order = json.loads(line)
             print(json.dumps(_start(order) if order["do"] == "start" else _wait(order["pid"])), flush=True)
