@@ -9,12 +9,14 @@ Sources: firebase.google.com/docs/firestore, pages `quotas` (the limits) and `st
 from __future__ import annotations
 
 import functools
-import json
+import math
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from shared.errors import DocumentTooLarge, InvalidDocument
 from shared.ports import ABSENT, Json, Write
@@ -31,9 +33,6 @@ INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 _SURELY_SMALL_BYTES = MAX_DOCUMENT_BYTES // 12 - MAX_NAME_BYTES
 _COLLECTION = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _RESERVED = re.compile(r"__.*__", re.DOTALL)
-
-# One encoder for all: `json.dumps` with options makes a new one at every call.
-_compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 # ---------------------------------------------------------------- paths and values
@@ -65,13 +64,12 @@ def encode(path: str, data: Json) -> str:
     """
     _check_fields(data, 0)
     try:
-        text = _compact(data)
-        size_bytes = len(text) if text.isascii() else len(text.encode())
-    except ValueError as exc:
+        text = orjson.dumps(data)
+    except orjson.JSONEncodeError as exc:
         raise InvalidDocument(f"{path}: {exc}") from None
-    if size_bytes > _SURELY_SMALL_BYTES and document_size_bytes(path, data) > MAX_DOCUMENT_BYTES:
+    if len(text) > _SURELY_SMALL_BYTES and document_size_bytes(path, data) > MAX_DOCUMENT_BYTES:
         raise DocumentTooLarge(f"{path} is over {MAX_DOCUMENT_BYTES} bytes")
-    return text
+    return text.decode()
 
 
 def document_size_bytes(path: str, data: Json) -> int:
@@ -121,6 +119,11 @@ def _check_int(value: int, name: str, _depth: int) -> None:
         raise InvalidDocument(f"{name!r} does not fit in 64 bits")
 
 
+def _check_float(value: float, name: str, _depth: int) -> None:
+    if not math.isfinite(value):
+        raise InvalidDocument(f"{name!r} is {value}, which is not JSON")
+
+
 def _check_array(values: Sequence[Any], name: str, depth: int) -> None:
     if depth >= MAX_DEPTH:
         raise InvalidDocument(f"{name!r} is nested deeper than {MAX_DEPTH} levels")
@@ -148,7 +151,7 @@ _CHECKS: dict[type, Callable[[Any, str, int], None] | None] = {
     str: None,
     bool: None,
     type(None): None,
-    float: None,  # NaN and infinity are refused by the JSON encoder
+    float: _check_float,
     int: _check_int,
     dict: lambda value, _name, depth: _check_fields(value, depth),
     list: _check_array,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import secrets
 import sqlite3
 import threading
@@ -11,6 +10,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+import orjson
 
 from shared.adapters import bus_table, message_rules
 from shared.adapters.chaos import Chaos, Dice
@@ -232,12 +233,12 @@ class LocalBus:
         """
         topic = self._subscription(row.subscription).dead_letter_topic
         attributes = {
-            **json.loads(row.attributes),
+            **orjson.loads(row.attributes),
             "CloudPubSubDeadLetterSourceSubscription": row.subscription,
             "CloudPubSubDeadLetterSourceDeliveryCount": str(deliveries),
             "error": error[:200],
         }
-        message = Message(str(topic), json.loads(row.payload), attributes)
+        message = Message(str(topic), orjson.loads(row.payload), attributes)
         self._fan_out(connection, message, row.payload, self._now())
         bus_table.delete(connection, [(row.id, token)])
 
@@ -279,8 +280,8 @@ def _delivery(row: bus_table.Row, token: str) -> Delivery:
         message_id=row.message_id,
         subscription=row.subscription,
         topic=row.topic,
-        payload=json.loads(row.payload),
-        attributes=json.loads(row.attributes),
+        payload=orjson.loads(row.payload),
+        attributes=orjson.loads(row.attributes),
         attempt=row.attempt,
         published_at=_EPOCH + row.published_at * _MICROSECOND,
         token=f"{row.id}:{token}",

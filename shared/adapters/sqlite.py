@@ -6,13 +6,14 @@ Commits take the file's one writer; reads never wait for it.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from shared.adapters import document_rules, query_rules
 from shared.adapters.sqlite_file import SqliteFile
@@ -167,7 +168,7 @@ class _Change:
     def _update(self, connection: sqlite3.Connection) -> None:
         found = connection.execute(self.table.select, (self.name,)).fetchone()
         self._require(holds=found is not None and self.write.demand in {None, EXISTS, found[0]})
-        data = json.loads(found[1]) | self.write.data
+        data = orjson.loads(found[1]) | self.write.data
         for field, amount in self.write.increments.items():
             data[field] = _incremented(self.write.path, field, data.get(field, 0), amount)
         row = self.table.row(self.write.path, data)
@@ -185,4 +186,4 @@ def _incremented(path: str, field: str, value: Any, amount: int) -> int:
 
 
 def _snapshot(path: str, version: str, data: str) -> Snapshot:
-    return Snapshot(path, version, json.loads(data))
+    return Snapshot(path, version, orjson.loads(data))

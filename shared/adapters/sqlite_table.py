@@ -14,6 +14,8 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import orjson
+
 from shared.adapters import document_rules, query_rules
 from shared.errors import InvalidDocument
 from shared.ports import Json, Snapshot
@@ -107,7 +109,7 @@ class Table:
         page = f"SELECT id, data FROM {self._name} WHERE id > ? ORDER BY id LIMIT {_FILL_PAGE}"
         rows = connection.execute(page, ("",)).fetchall()
         while rows:
-            changes = [(*self._keys(json.loads(text)), name) for name, text in rows]
+            changes = [(*self._keys(orjson.loads(text)), name) for name, text in rows]
             connection.executemany(f"UPDATE {self._name} SET {assigned} WHERE id = ?", changes)
             rows = connection.execute(page, (rows[-1][0],)).fetchall()
 

@@ -11,6 +11,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -25,6 +26,7 @@ from shared.domain.quality import ImageMeasures, Undecodable
 from tests.corruptions import encoded, rich_picture, truncated
 
 INSPECTOR = Inspector()
+ROOT = Path(__file__).parents[2]
 PICTURE = rich_picture(203, 157, seed=3)  # odd sides: no block, stride or halving comes out even
 PNG = encoded(PICTURE)
 
@@ -143,7 +145,7 @@ def test_importing_the_inspector_loads_no_decoder() -> None:
     program = (
         "import sys, shared.adapters.inspector; print({'av', 'cv2', 'jsonschema', 'numpy', 'PIL'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "set()"
 
 
