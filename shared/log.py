@@ -7,7 +7,6 @@ An event name is the message; everything else is a field. Prompts, keys and sign
 
 from __future__ import annotations
 
-import json
 import logging
 import traceback
 from collections.abc import Iterator
@@ -16,8 +15,9 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import IO, Any
 
+import orjson
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_encode = json.JSONEncoder(default=str, ensure_ascii=False).encode
 _bound: ContextVar[dict[str, Any] | None] = ContextVar("atelier_log_fields", default=None)
 
 log = logging.getLogger("atelier")
@@ -37,6 +37,8 @@ def configure(level: str, stream: IO[str]) -> None:
     """Write the lines of level *level* and above to *stream*; calling it again replaces the stream."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
+    # What no line of ours shows need not be found out for each (docs.python.org/3/howto/logging.html#optimization).
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     log.handlers[:] = [handler]
     log.setLevel(level)
     log.propagate = False
@@ -60,4 +62,4 @@ class JsonFormatter(logging.Formatter):
             # The frames tell where; the exception's own text may hold a prompt, so only its class is written.
             line["exception"] = record.exc_info[0].__name__
             line["frames"] = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(record.exc_info[2])]
-        return _encode(line)
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()

@@ -19,6 +19,7 @@ from shared.errors import SettingsError, StoreUnavailable
 BUSY_TIMEOUT_S = 10.0
 _CACHED_STATEMENTS = 512
 _CHECKPOINT_PAGES = 4_000  # 16 MB of log; each checkpoint waits for the disk
+_CACHE_KIB = 32_768  # at most; ids are hashes, so each write touches another page
 _OPENING_PATIENCE_S = 10.0
 _OPENING_PAUSE_S = 0.002
 
@@ -111,6 +112,7 @@ class SqliteFile:
             raise SettingsError(f"{self._path} cannot hold the state: its file system does not support WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
