@@ -20,9 +20,7 @@ from functions._runtime import Step
 from shared.bootstrap import Services
 from shared.domain import moves
 from shared.domain.job import Attempt, AttemptState, Candidate, Job, State
-from shared.domain.limiter import Denied
 from shared.domain.moves import Moment
-from shared.domain.pricing import cost_of
 from shared.domain.release import rank
 from shared.errors import Ambiguous, LeaseHeld, ModelGone, PriceUnknown, ProviderFault, RateLimited, Unavailable
 from shared.log import bound, log
@@ -59,6 +57,8 @@ def handle(event: Event, services: Services) -> None:
 
 def _begin(loaded: Loaded, services: Services) -> None:
     """Start a new attempt with the chosen candidate, if its provider may be called now."""
+    from shared.domain.limiter import Denied
+
     job = loaded.job
     candidate = job.candidates[job.choice]
     moment = _moment(services)
@@ -187,6 +187,8 @@ def _with_pieces(job: Job, attempt: Attempt, done: Done, services: Services) -> 
 
 def _cost(job: Job, attempt: Attempt, units: dict[str, int], services: Services) -> int | None:
     """What the units cost on the day of the call; None when one of them has no price."""
+    from shared.domain.pricing import cost_of
+
     model = services.catalogue.by_name[attempt.model]
     try:
         return cost_of(model, units, services.request_of(job), attempt.started_at.date())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import functions_framework
 from flask import Request
@@ -16,10 +17,12 @@ from flask.typing import ResponseReturnValue
 from functions import _runtime
 from functions._decode import Event, StoredObject, stored_object
 from shared.bootstrap import Services
-from shared.domain.manifest import Line, is_manifest, read_manifest
 from shared.errors import BlobNotFound, BlobTooLarge, FieldError, InvalidBlobName, InvalidEvent
 from shared.log import log
 from shared.ports import Json, Message
+
+if TYPE_CHECKING:
+    from shared.domain.manifest import Line
 
 ERRORS_SUFFIX = ".errors.json"
 BATCH = 200
@@ -27,6 +30,8 @@ BATCH = 200
 
 def handle(event: Event, services: Services) -> None:
     """Read the manifest that was uploaded and publish one request per line."""
+    from shared.domain.manifest import is_manifest, read_manifest
+
     found = stored_object(event)
     if found is None or found.name.endswith(ERRORS_SUFFIX) or not is_manifest(found.name):
         log.info("upload.ignored", extra={"reason": "not a manifest"})

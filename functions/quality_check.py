@@ -16,8 +16,6 @@ from shared.bootstrap import Services
 from shared.domain import moves, quality
 from shared.domain.job import Attempt, Job, Piece
 from shared.domain.quality import ImageMeasures, PieceVerdict, Undecodable, VideoMeasures
-from shared.domain.safety import find_blocked_terms
-from shared.domain.text_quality import judge_text
 from shared.errors import BlobNotFound, BlobTooLarge
 from shared.ports import Json
 
@@ -83,6 +81,9 @@ def _see_video(piece: Piece, job: Job, _attempt: Attempt, services: Services) ->
 
 
 def _see_text(piece: Piece, job: Job, attempt: Attempt, services: Services) -> Seen:
+    from shared.domain.safety import find_blocked_terms
+    from shared.domain.text_quality import judge_text
+
     text, schema = piece.text or "", job.params.get("response_schema")
     verdict = judge_text(
         text,

@@ -10,13 +10,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import functions_framework
 from flask import Request as HttpRequest
 from flask.typing import ResponseReturnValue
 
 from functions import _runtime
-from functions._admission import admission
 from functions._decode import Event
 from functions._runtime import Reference, Step
 from shared.bootstrap import Services
@@ -25,14 +25,15 @@ from shared.domain.budget import scopes_of
 from shared.domain.identity import conflict_job_id, content_hash, fingerprint
 from shared.domain.intake import MAX_SEED, Envelope, envelope_of, new_job, params_of, rejected_job
 from shared.domain.job import Job, State
-from shared.domain.prompt import optimise
-from shared.domain.request import Request, parse_request, request_to_doc
 from shared.domain.result import answer_of
-from shared.domain.safety import check_prompt
 from shared.errors import DocumentTooLarge, FieldError, InvalidRequest, StoreConflict
 from shared.log import bound, log
 from shared.ports import Write
 from shared.stores.cache import CacheEntry
+
+# What only a new request needs is imported with the first of them: a cold start pays for what it uses.
+if TYPE_CHECKING:
+    from shared.domain.request import Request
 
 TRIES = 20
 FOLLOW_S = 10.0  # how often the tick looks whether a follower still has somebody to wait for
@@ -63,6 +64,8 @@ def resume(job: Job, _ref: Reference, services: Services) -> Step | None:
     """Answer a parked follower, let it wait on, or let it make the piece itself."""
     if job.state is not State.PARKED or job.fingerprint is None or job.follows is None:
         return None
+    from functions._admission import admission
+
     entry = services.cache.get(job.fingerprint)
     answered = _answered(job, entry, services)
     if answered is not None:
@@ -82,6 +85,8 @@ def _accepted(event: Event, envelope: Envelope, services: Services) -> Request:
         raise InvalidRequest([FieldError("", "too_large", f"the request is over {limit} bytes")])
     if event.problem is not None:
         raise InvalidRequest([FieldError("", "not_json", event.problem)])
+    from shared.domain.request import parse_request
+
     request = parse_request(
         envelope.payload,
         known_models=lambda name: services.catalogue.resolve(name, services.clock.now().date()) is not None,
@@ -93,6 +98,8 @@ def _accepted(event: Event, envelope: Envelope, services: Services) -> Request:
 
 def _check_safety(request: Request, services: Services) -> None:
     """Refuse blocked prompts, and every prompt while the check itself is broken; a negative prompt may name terms."""
+    from shared.domain.safety import check_prompt
+
     texts = {"prompt": request.prompt, "system": getattr(request, "system", None)}
     try:
         found = [
@@ -139,6 +146,8 @@ def _create(event: Event, envelope: Envelope, request: Request, services: Servic
     Nothing is read that only a duplicate or a repeated request would need: the commit demands that job and cache
     entry are absent, and only when it fails are they looked at.
     """
+    from shared.domain.request import request_to_doc
+
     started = services.clock.now()
     digest = content_hash(request)
     draft = new_job(envelope, request, request_to_doc(request), digest, started, _trace(envelope))
@@ -169,6 +178,8 @@ def _create(event: Event, envelope: Envelope, request: Request, services: Servic
 
 def _planned(draft: Job, request: Request, model: str | None) -> Job:
     """The draft with its prompt, its parameters and, unless the cache is off, its fingerprint."""
+    from shared.domain.prompt import optimise
+
     plan = optimise(request)
     key = fingerprint(request, plan.used, plan.negative, model)
     prompt = {"negative": plan.negative, "added": list(plan.added)}
@@ -184,6 +195,8 @@ def _planned(draft: Job, request: Request, model: str | None) -> Job:
 
 def _first_step(draft: Job, request: Request, services: Services, *, look: bool) -> Step:
     """Work out a new job's first step; *look*: somebody may be answering the same request already."""
+    from functions._admission import admission
+
     now = draft.created_at
     if draft.fingerprint is None:
         return admission(draft, request, services, now)

@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
     from av.video.stream import VideoStream
+    from numpy.typing import NDArray
 
 VIDEO_CODECS = frozenset({"h264", "hevc", "vp9", "av1", "mpeg4"})
 AUDIO_CODECS = frozenset({"aac", "opus", "mp3"})
 _DECODERS = "h264,hevc,vp9,libvpx-vp9,av1,libdav1d,mpeg4,aac,opus,libopus,mp3,mp3float"
 _QUIETEST_DB = -120.0
+_MAX_CHANNELS = 8
+_SAMPLE_TYPES = {"flt": "f4", "dbl": "f8", "s16": "i2", "s32": "i4"}  # by libav's name of the packed form
+_FULL_SCALE = {"f4": np.float64(1), "f8": np.float64(1), "i2": np.float64(1 << 15), "i4": np.float64(1 << 31)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +184,7 @@ class _Inspection:
         return 1 / float(self._video.average_rate) if self._video.average_rate else 0.0
 
     def _hear(self, frame: av.AudioFrame) -> None:
-        samples = frame.to_ndarray()
-        scale = 1.0 if samples.dtype.kind == "f" else 2.0 ** (8 * samples.dtype.itemsize - 1)
-        values = samples.astype(np.float64).ravel() / scale
+        values = _sound_of(frame)
         self._squares += float(np.nan_to_num(values @ values, nan=0.0, posinf=0.0))
         self._samples += values.size
         self._heard_s += frame.samples / frame.sample_rate
@@ -190,6 +192,20 @@ class _Inspection:
     def _loudness_db(self) -> float:
         power = self._squares / self._samples if self._samples else 0.0
         return max(_QUIETEST_DB, 10 * math.log10(power)) if power > 0 else _QUIETEST_DB
+
+
+def _sound_of(frame: av.AudioFrame) -> NDArray[np.float64]:
+    """Return all samples of all channels, -1 to 1.
+
+    `AudioFrame.to_ndarray` of PyAV 18 counts a ninth plane after eight and reads memory that is not there.
+    """
+    channels = frame.layout.nb_channels
+    sample_type = _SAMPLE_TYPES.get(frame.format.packed.name)
+    if channels > _MAX_CHANNELS or sample_type is None:
+        raise NotAClip(f"{channels} channels of {frame.format.name} sound")
+    planes, count = (channels, frame.samples) if frame.format.is_planar else (1, frame.samples * channels)
+    parts = [np.frombuffer(memoryview(plane), sample_type, count) for plane in frame.planes[:planes]]
+    return np.concatenate(parts) / _FULL_SCALE[sample_type]
 
 
 def _tracks(container: InputContainer) -> tuple[VideoStream, AudioStream | None]:

@@ -124,6 +124,25 @@ def test_a_gap_between_frames_is_a_standstill() -> None:
     assert measured(file.getvalue()).frozen_s == pytest.approx(31 / FPS, abs=0.01)
 
 
+def test_eight_channels_are_heard() -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as output:
+        video = output.add_stream("libx264", rate=FPS)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        audio = output.add_stream("aac", rate=48_000, layout="7.1")
+        for picture in FRAMES[:24]:
+            output.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        output.mux(video.encode(None))
+        for start in range(0, 48_000, 1_024):
+            samples = np.zeros((8, 1_024), np.float32)
+            samples[7] = np.sin(np.arange(1_024) / 20)
+            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="7.1")
+            frame.sample_rate, frame.pts = 48_000, start
+            output.mux(audio.encode(frame))
+        output.mux(audio.encode(None))
+    assert measured(file.getvalue()).audio_db == pytest.approx(-12, abs=2)
+
+
 def test_silence_and_a_missing_track_are_told_apart() -> None:
     silent, missing = measured(encoded_clip(FRAMES, FPS, SOUND * 0)), measured(encoded_clip(FRAMES, FPS))
     assert (silent.audio_codec, silent.audio_db) == ("aac", -120.0)
