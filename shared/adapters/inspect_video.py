@@ -150,7 +150,7 @@ class _Inspection:
         if announced_s > limits.max_duration_s:
             raise NotAClip(f"{announced_s:.0f} s, over {limits.max_duration_s:.0f}")
         context.options = {"max_pixels": str(limits.max_side**2)}
-        context.thread_type = "AUTO"
+        context.thread_count = 1  # libav 62 can wait for its own frame threads for ever when an HEVC stream is damaged
 
     def _decoded(self) -> Iterator[av.VideoFrame | av.AudioFrame]:
         """Yield the frames of both tracks; damage is counted, not raised."""
@@ -221,7 +221,7 @@ def _tracks(container: InputContainer) -> tuple[VideoStream, AudioStream | None]
 
 
 def _codec(track: VideoStream | AudioStream) -> str:
-    return track.codec_context.codec.canonical_name
+    return track.codec_context.codec.canonical_name if track.codec_context else "unknown"
 
 
 def _announced_s(container: InputContainer, video: VideoStream) -> float | None:
