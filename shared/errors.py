@@ -106,6 +106,13 @@ class StoreUnavailable(Retryable):
     """The document store, blob store or bus did not answer in time."""
 
 
+class StoreUnusable(StoreUnavailable):
+    """A back end refuses us as things are set up: a permission, project, database, bucket or topic is missing.
+
+    The message says which, and how to mend it.
+    """
+
+
 class EventAhead(Retryable):
     """The event came before its own cause was visible."""
 

@@ -171,6 +171,12 @@ class BlobStore(Protocol):
     def list(self, prefix_uri: str, *, limit: int, after: str | None = None) -> list[BlobInfo]:
         """Return at most *limit* objects whose URI starts with *prefix_uri*, in the order of names."""
 
+    def link(self, uri: str, valid_s: int) -> str | None:
+        """Return a URL by which whoever has it may read the object for *valid_s* seconds; None where there is none.
+
+        A secret: it never comes into logs, documents or metrics.
+        """
+
 
 # ---------------------------------------------------------------- events
 
@@ -290,4 +296,7 @@ class MetricSink(Protocol):
     """Takes measurements of declared metrics (`shared/metrics.py`)."""
 
     def record(self, name: str, value: float, labels: Mapping[str, str]) -> None:
-        """Record one measurement; an undeclared name or label raises ValueError."""
+        """Record one measurement; an undeclared name or label raises ValueError. Never waits for a back end."""
+
+    def flush(self) -> None:
+        """Hand over what was gathered since the last time. What cannot be handed over is logged, never raised."""

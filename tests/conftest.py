@@ -5,6 +5,9 @@ import os
 import pytest
 
 from shared.clock import ManualClock
+from tests.emulators import emulated_project, emulators
+
+__all__ = ["emulated_project", "emulators"]  # fixtures
 
 
 @pytest.fixture(autouse=True)

@@ -15,3 +15,6 @@ class LogMetrics:
         """Log one measurement. Raises ValueError when it is not declared."""
         check(name, labels)
         log.info("metric", extra={"metric": name, "value": value, "labels": dict(labels)})
+
+    def flush(self) -> None:
+        """Do nothing: each measurement was written at once."""

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pytest
 
@@ -50,14 +50,14 @@ class Bench(Protocol):
 
 
 @contextmanager
-def _sqlite(folder: Path) -> Iterator[DocumentStore]:
+def _sqlite(_request: pytest.FixtureRequest, folder: Path) -> Iterator[DocumentStore]:
     store = SqliteDocumentStore(str(folder / "state.db"), indexes=INDEXES)
     yield store
     store.close()
 
 
 @contextmanager
-def _filesystem(folder: Path) -> Iterator[BlobStore]:
+def _filesystem(_request: pytest.FixtureRequest, folder: Path) -> Iterator[BlobStore]:
     yield FilesystemBlobStore(folder / "buckets")
 
 
@@ -89,7 +89,7 @@ class _LocalBench:
 
 
 @contextmanager
-def _local_bus(folder: Path) -> Iterator[Bench]:
+def _local_bus(_request: pytest.FixtureRequest, folder: Path) -> Iterator[Bench]:
     bench = _LocalBench(folder)
     yield bench
     bench.bus.close()
@@ -102,27 +102,37 @@ BLOB_STORES = [pytest.param(_filesystem, id="filesystem")]
 BUSES = [pytest.param(_local_bus, id="local_bus")]
 
 
+T = TypeVar("T", covariant=True)
+
+
+class Build(Protocol[T]):
+    """Opens an empty back end; the request leads to fixtures that only some of them need."""
+
+    def __call__(self, request: pytest.FixtureRequest, folder: Path) -> AbstractContextManager[T]:
+        """Return the back end for a `with` block."""
+
+
 @pytest.fixture(params=DOCUMENT_STORES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DocumentStore]:
     """An empty document store with the indexes above."""
-    build: Callable[[Path], AbstractContextManager[DocumentStore]] = request.param
-    with build(tmp_path) as built:
+    build: Build[DocumentStore] = request.param
+    with build(request, tmp_path) as built:
         yield built
 
 
 @pytest.fixture(params=BLOB_STORES)
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobStore]:
     """Empty buckets "inbox" and "outputs"."""
-    build: Callable[[Path], AbstractContextManager[BlobStore]] = request.param
-    with build(tmp_path) as built:
+    build: Build[BlobStore] = request.param
+    with build(request, tmp_path) as built:
         yield built
 
 
 @pytest.fixture(params=BUSES)
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     """A bus without messages."""
-    build: Callable[[Path], AbstractContextManager[Bench]] = request.param
-    with build(tmp_path) as built:
+    build: Build[Bench] = request.param
+    with build(request, tmp_path) as built:
         yield built
 
 

@@ -1,0 +1,83 @@
+"""The Firestore and Pub/Sub emulators of the Google Cloud SDK, as child processes.
+
+Their jars are started directly: a `gcloud emulators` process that is killed leaves its Java child running.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from functions._processes import ProcessGroup, free_port
+from shared.errors import SettingsError
+
+HEAP = "-Xmx512m"
+HOW = (
+    "the emulators need Java 21 (17 for Google Cloud SDK 528 and older) and the Google Cloud SDK: "
+    "cloud.google.com/sdk/docs/install, then `gcloud components install pubsub-emulator cloud-firestore-emulator`"
+)
+_PUBSUB_JAR = "platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar"
+_FIRESTORE_JAR = "platform/cloud-firestore-emulator/cloud-firestore-emulator.jar"
+_FIRESTORE_MAIN = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
+
+
+@dataclass(frozen=True, slots=True)
+class Emulators:
+    """Where running emulators answer, as HOST:PORT."""
+
+    firestore: str
+    pubsub: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which Google's client libraries, and our adapters, find them."""
+        return {"FIRESTORE_EMULATOR_HOST": self.firestore, "PUBSUB_EMULATOR_HOST": self.pubsub}
+
+
+def missing() -> str | None:
+    """Return one line on what the emulators lack on this machine, None when they can be started."""
+    if shutil.which("java") is None:
+        return f"there is no Java; {HOW}"
+    root = _sdk_root()
+    if root is None:
+        return f"there is no Google Cloud SDK; {HOW}"
+    lacking = [jar for jar in (_PUBSUB_JAR, _FIRESTORE_JAR) if not list(root.glob(jar))]
+    return f"{root} has no {' and no '.join(lacking)}; {HOW}" if lacking else None
+
+
+def start_emulators(processes: ProcessGroup) -> Emulators:
+    """Start both and return when they answer. Raises SettingsError when they cannot be started."""
+    problem, root = missing(), _sdk_root()
+    if problem is not None or root is None:
+        raise SettingsError(problem or HOW)
+    ports = {"firestore": free_port(), "pubsub": free_port()}
+    jars = {"firestore": root / _FIRESTORE_JAR, "pubsub": max(root.glob(_PUBSUB_JAR))}
+    where = {name: ["--host=127.0.0.1", f"--port={port}"] for name, port in ports.items()}
+    commands = {
+        "firestore": ["-cp", str(jars["firestore"]), _FIRESTORE_MAIN, "start", *where["firestore"]]
+        + ["--database-mode=firestore-native"],
+        "pubsub": ["-jar", str(jars["pubsub"]), *where["pubsub"]],
+    }
+    for name, arguments in commands.items():
+        java = ["java", HEAP, "-Duser.language=en", *arguments]
+        processes.start(name, java, environment=os.environ, cwd=Path.cwd())
+    for name, port in ports.items():
+        processes.wait_until_open(name, port)
+    return Emulators(**{name: f"127.0.0.1:{port}" for name, port in ports.items()})
+
+
+def _sdk_root() -> Path | None:
+    """Return the folder of the Google Cloud SDK, None where there is none."""
+    gcloud = shutil.which("gcloud")
+    if gcloud is None:
+        return None
+    root = Path(gcloud).resolve().parents[1]
+    if (root / "platform").is_dir():
+        return root
+    asked = subprocess.run(  # noqa: S603 - a wrapper script hides where the SDK is
+        [gcloud, "info", "--format=value(installation.sdk_root)"], capture_output=True, text=True, check=False
+    )
+    return Path(asked.stdout.strip()) if asked.stdout.strip() else None

@@ -1,0 +1,103 @@
+"""Child processes that end when this one does, however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from shared.errors import SettingsError
+
+LOOK_EVERY_S = 0.02
+TERM_S = 5.0
+TAIL_BYTES = 2_000
+
+# Reads until this process is gone, then ends its process group, which is that of the children: first kindly.
+_KEEPER = "read _; trap '' TERM; kill -TERM 0; sleep 5; kill -KILL 0"
+
+
+class ProcessGroup:
+    """Named child processes, each with a log file in *folder*."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._keeper = subprocess.Popen(  # noqa: S603 - our own text
+            ["/bin/sh", "-c", _KEEPER], stdin=subprocess.PIPE, process_group=0
+        )
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, command: Sequence[str], *, environment: Mapping[str, str], cwd: Path) -> None:
+        """Start a child, or start it again. What it writes is added to its log."""
+        with self.log(name).open("ab") as log:
+            self._children[name] = subprocess.Popen(  # noqa: S603 - the callers' own commands
+                command,
+                env=dict(environment),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                process_group=self._keeper.pid,
+            )
+
+    def log(self, name: str) -> Path:
+        """Return the file that a child's output is in."""
+        return self._folder / f"{name}.log"
+
+    def pid(self, name: str) -> int:
+        """Return the process id of a child."""
+        return self._children[name].pid
+
+    def ended(self) -> list[str]:
+        """Return the children that have ended by themselves."""
+        return [name for name, child in self._children.items() if child.poll() is not None]
+
+    def wait_until_open(self, name: str, port: int, timeout_s: float = 60.0) -> None:
+        """Wait until a child answers HTTP on *port*. Raises SettingsError with the end of its log when it does not."""
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end and self._children[name].poll() is None:
+            if _answers(port):
+                return
+            time.sleep(LOOK_EVERY_S)
+        tail = self.log(name).read_bytes()[-TAIL_BYTES:].decode("utf-8", "replace")
+        raise SettingsError(f"{name} did not start on port {port}; its log ends with:\n{tail}")
+
+    def stop(self) -> None:
+        """End every child, kindly and then not, and return when all are gone."""
+        for child in self._children.values():
+            child.terminate()
+        end = time.monotonic() + TERM_S
+        for child in self._children.values():
+            try:
+                child.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                break
+        os.killpg(self._keeper.pid, signal.SIGKILL)  # whoever is left, and the keeper
+        for process in [*self._children.values(), self._keeper]:
+            process.wait()
+        if self._keeper.stdin is not None:
+            self._keeper.stdin.close()
+
+
+def free_port() -> int:
+    """Return a port of localhost that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
