@@ -43,16 +43,23 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     as_json = argparse.ArgumentParser(add_help=False)
     as_json.add_argument("--json", action="store_true", help="print JSON and nothing else on stdout")
+    emulated = argparse.ArgumentParser(add_help=False)
+    emulated.add_argument(
+        "--emulators", action="store_true", help="on the emulators of Google Cloud, each function in its own process"
+    )
+    emulated.add_argument(
+        "--parallel", action="store_true", help="push as many messages at once as a function takes; the emulator: two"
+    )
 
-    def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
-        found = commands.add_parser(name, help=text, description=text, parents=[as_json])
+    def command(name: str, run: object, text: str, *also: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        found = commands.add_parser(name, help=text, description=text, parents=[as_json, *also])
         found.set_defaults(run=run)
         return found
 
-    run = command("run", _run.run, "carry the requests in files or folders to the end, and write report.html")
+    run = command("run", _run.run, "carry the requests in files or folders to the end, and write report.html", emulated)
     run.add_argument("paths", nargs="+", metavar="PATH", help=".json, .jsonl or .csv, or a folder of them")
     run.add_argument("--report", metavar="FILE", help="where to write the report (default: report.html in the home)")
-    up = command("up", _up.up, "run the local system as a service: ops page, inbox folder, ticks")
+    up = command("up", _up.up, "run the local system as a service: ops page, inbox folder, ticks", emulated)
     up.add_argument("--port", type=_port, default=8080, help="of the ops page on localhost (default 8080)")
     submit = command("submit", _job_commands.submit, "publish the requests in a file and print their job ids")
     submit.add_argument("paths", nargs="+", metavar="PATH")

@@ -32,7 +32,7 @@ class Event:
         payload: the JSON value that was published; None when there was none or it is not JSON.
         problem: why there is no payload, for the one who published it.
         message_id: the transport's own identity of the message; the same on every redelivery.
-        attempt: 1 for the first delivery, where the transport counts them.
+        attempt: 1 for the first delivery, 0 where the transport does not count them.
     """
 
     payload: Any
@@ -148,7 +148,7 @@ def _from_message(data: Json, event_id: str) -> Event:
         {str(k): str(v) for k, v in attributes.items()},
         problem,
         len(encoded or "") * 3 // 4,
-        attempt if isinstance(attempt, int) and attempt > 0 else 1,
+        attempt if isinstance(attempt, int) and attempt > 0 else 0,
     )
 
 

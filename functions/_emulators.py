@@ -55,14 +55,12 @@ def start_emulators(processes: ProcessGroup) -> Emulators:
         raise SettingsError(problem or HOW)
     ports = {"firestore": free_port(), "pubsub": free_port()}
     jars = {"firestore": root / _FIRESTORE_JAR, "pubsub": max(root.glob(_PUBSUB_JAR))}
-    where = {name: ["--host=127.0.0.1", f"--port={port}"] for name, port in ports.items()}
     commands = {
-        "firestore": ["-cp", str(jars["firestore"]), _FIRESTORE_MAIN, "start", *where["firestore"]]
-        + ["--database-mode=firestore-native"],
-        "pubsub": ["-jar", str(jars["pubsub"]), *where["pubsub"]],
+        "firestore": ["-cp", str(jars["firestore"]), _FIRESTORE_MAIN, "start", "--database-mode=firestore-native"],
+        "pubsub": ["-jar", str(jars["pubsub"])],
     }
     for name, arguments in commands.items():
-        java = ["java", HEAP, "-Duser.language=en", *arguments]
+        java = ["java", HEAP, "-Duser.language=en", *arguments, "--host=127.0.0.1", f"--port={ports[name]}"]
         processes.start(name, java, environment=os.environ, cwd=Path.cwd())
     for name, port in ports.items():
         processes.wait_until_open(name, port)

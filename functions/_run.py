@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from functions._console import demand_usable
@@ -15,6 +16,7 @@ from functions._report import write_report
 from functions._request_files import Entry, read_entries
 from functions._table import table
 from shared import bootstrap, log
+from shared.adapters.local_bus import LocalBus
 from shared.bootstrap import Services
 from shared.domain.job import Job, State
 from shared.domain.money import format_usd
@@ -35,14 +37,13 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     report = Path(options.report) if options.report else home / "report.html"
     if report.is_dir():
         raise SettingsError(f"the report cannot be written: {report} is a folder")
+    good, bad = [e for e in entries if e.error is None], [e for e in entries if e.error is not None]
     with (home / "log.jsonl").open("a", encoding="utf-8", buffering=1) as stream:
         log.configure(settings.log_level, stream)
-        services = bootstrap.build(settings)
-        demand_usable(services)
-        good, bad = [e for e in entries if e.error is None], [e for e in entries if e.error is not None]
-        before = sum(job is not None and job.is_finished for job in _jobs_of(good, services))
-        jobs = _carry_out(good, services, quiet=options.json)
-        _write_report(report, jobs, services)
+        with _system(options, settings) as (services, check):
+            before = sum(job is not None and job.is_finished for job in _jobs_of(good, services))
+            jobs = _carry_out(good, services, check, quiet=options.json)
+            _write_report(report, jobs, services)
     if options.json:
         print(json.dumps(_as_json(jobs, bad), indent=2, ensure_ascii=False))
     else:
@@ -50,21 +51,48 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     return 0 if not bad and all(job.state is State.SUCCEEDED for job in jobs) else 1
 
 
-def _carry_out(entries: Sequence[Entry], services: Services, *, quiet: bool) -> list[Job]:
-    """Return the finished jobs in the order of their requests."""
+@contextmanager
+def _system(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[Services, Callable[[], None]]]:
+    """Yield the services of a system that works, and a check that it still does.
+
+    With the cloud's own bus nothing is started here: the deployed functions do the work.
+    """
+    if options.emulators:
+        from functions._emulated import EmulatedCloud
+
+        with EmulatedCloud(settings, parallel=options.parallel) as cloud:
+            yield cloud.services, cloud.check
+        return
+    services = bootstrap.build(settings)
+    demand_usable(services)
+    if not isinstance(services.bus, LocalBus):
+        yield services, _deployed
+        return
     system = LocalSystem(services)
-    progress = Progress(sys.stderr, len(entries), quiet=quiet)
     system.recover()
     system.start()
+    try:
+        yield services, _deployed
+    finally:
+        system.stop()
+
+
+def _deployed() -> None:
+    """Nothing that could end by itself runs here."""
+
+
+def _carry_out(entries: Sequence[Entry], services: Services, check: Callable[[], None], *, quiet: bool) -> list[Job]:
+    """Return the finished jobs in the order of their requests."""
+    progress = Progress(sys.stderr, len(entries), quiet=quiet)
     try:
         submit([e.message for e in entries], services)
         left = list(entries)
         while left:
             left = _look(left, services, progress)
             if left:
+                check()
                 services.clock.sleep(LOOK_EVERY_S)
     finally:
-        system.stop()
         progress.close()
     return list({job.job_id: job for job in _jobs_of(entries, services) if job is not None}.values())
 

@@ -6,6 +6,8 @@ A stage module has `handle(event, services)`; everything that all of them need a
 from __future__ import annotations
 
 import json
+import logging
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,9 +21,10 @@ from shared.bootstrap import Services
 from shared.domain.job import Job
 from shared.domain.moves import Moment
 from shared.domain.result import result_of
-from shared.errors import EventAhead, InvalidEvent, Retryable, StoreConflict
+from shared.errors import EventAhead, InvalidEvent, Retryable, StoreConflict, StoreUnusable, Unauthenticated
 from shared.log import bound, log
 from shared.ports import Json, Message, Write
+from shared.resilience.retry import backoff_delay_s
 from shared.stores.jobs import Loaded
 
 Handle = Callable[[Event, Services], None]
@@ -62,14 +65,20 @@ def serve(handle: Handle, request: Request) -> ResponseReturnValue:
         log.critical("services.failed: %s: %s", type(error).__name__, error)
         return _problem(500, f"the services could not be built: {type(error).__name__}")
     try:
+        services.verify_push(request.headers.get("Authorization"))
         event = decode_http(dict(request.headers), request.get_data())
+    except Unauthenticated as error:
+        log.warning("event.unauthenticated", extra={"reason": str(error)})
+        return _problem(error.status, str(error))
     except InvalidEvent as error:
         log.error("event.unreadable", extra={"reason": str(error)})
         return _problem(400, str(error))
+    except Retryable as error:
+        return _nack(error)
     try:
         deliver(handle, event, services)
     except Retryable as error:
-        return _problem(503, str(error), {"Retry-After": str(max(1, round(error.retry_after_s)))})
+        return _nack(error)
     except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a nack
         return _problem(500, f"internal error: {type(error).__name__}")
     return "", 204
@@ -91,7 +100,8 @@ def deliver(handle: Handle, event: Event, services: Services) -> None:
             log.error("event.rejected", extra={"reason": str(error)})
         except Retryable as error:
             services.metrics.record("stage_errors", 1, {"stage": stage, "error": type(error).__name__})
-            log.info("event.nacked", extra={"reason": str(error), "retry_after_s": error.retry_after_s})
+            level = logging.ERROR if isinstance(error, StoreUnusable) else logging.INFO
+            log.log(level, "event.nacked", extra={"reason": str(error), "retry_after_s": error.retry_after_s})
             raise
         except Exception as error:
             services.metrics.record("stage_errors", 1, {"stage": stage, "error": type(error).__name__})
@@ -99,6 +109,7 @@ def deliver(handle: Handle, event: Event, services: Services) -> None:
             raise
     took_ms = (services.clock.now() - started).total_seconds() * 1000
     services.metrics.record("stage_duration", took_ms, {"stage": stage})
+    services.metrics.flush()
 
 
 def reference(event: Event) -> Reference:
@@ -142,7 +153,8 @@ def advance(event: Event, services: Services, decide: Callable[[Job, Reference],
 
     *decide* is run again on the fresh job when another writer came first; None means nothing is to be done.
     """
-    for _ in range(COMMIT_TRIES):
+    for failures in range(COMMIT_TRIES):
+        pause(failures, services)
         found = load(event, services)
         if found is None:
             return
@@ -157,6 +169,12 @@ def advance(event: Event, services: Services, decide: Callable[[Job, Reference],
                 continue
         return
     raise StoreConflict(f"job {reference(event).job_id} kept changing")
+
+
+def pause(failures: int, services: Services) -> None:
+    """Wait before a further try at a commit, at random, so that those who collided do not do so again."""
+    if failures:
+        services.clock.sleep(backoff_delay_s(failures, random.random(), base_s=0.02, cap_s=1.0))  # noqa: S311 - no secret
 
 
 def commit(before: Loaded | None, step: Step, services: Services) -> Loaded:
@@ -178,7 +196,8 @@ def conclude(before: Job | None, after: Job, services: Services) -> None:
 
 def amend(loaded: Loaded | None, services: Services, decide: Callable[[Job], Step | None]) -> None:
     """Commit what *decide* makes of a job at whatever step it is, again on the fresh job after a conflict."""
-    for _ in range(COMMIT_TRIES):
+    for failures in range(COMMIT_TRIES):
+        pause(failures, services)
         if loaded is None:
             return
         step = decide(loaded.job)
@@ -188,8 +207,8 @@ def amend(loaded: Loaded | None, services: Services, decide: Callable[[Job], Ste
             commit(loaded, step, services)
         except StoreConflict:
             loaded = services.jobs.get(loaded.job.job_id)
-            continue
-        return
+        else:
+            return
     raise StoreConflict("the job kept changing")
 
 
@@ -211,9 +230,11 @@ def _announcement(job: Job, services: Services) -> list[Message]:
 def baton_message(job: Job, topic: str | None = None, extra: Json | None = None) -> Message:
     """The message that moves the job on from where it stands; by default its own baton."""
     baton = job.baton
+    attributes = {"kind": job.kind, "tenant": job.tenant, "trace": job.trace or ""}
     if topic is None and baton is not None:
-        return Message(baton.topic, {**baton.payload, "trace": job.trace})
-    return Message(topic or "", {"job_id": job.job_id, "seq": job.seq, "trace": job.trace, **(extra or {})})
+        return Message(baton.topic, {**baton.payload, "trace": job.trace}, attributes)
+    payload = {"job_id": job.job_id, "seq": job.seq, "trace": job.trace, **(extra or {})}
+    return Message(topic or "", payload, attributes)
 
 
 def moment(services: Services, stage: str, started_at: datetime | None = None) -> Moment:
@@ -236,6 +257,10 @@ def _measure_end(job: Job, services: Services) -> None:
     services.metrics.record("jobs_finished", 1, labels)
     services.metrics.record("job_duration", took_s, labels)
     services.metrics.record("job_cost", job.spent, {"kind": job.kind})
+
+
+def _nack(error: Retryable) -> ResponseReturnValue:
+    return _problem(503, str(error), {"Retry-After": str(max(1, round(error.retry_after_s)))})
 
 
 def _problem(status: int, text: str, headers: dict[str, str] | None = None) -> ResponseReturnValue:

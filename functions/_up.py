@@ -39,6 +39,8 @@ def up(options: argparse.Namespace, settings: Settings) -> int:
     home = bootstrap.home_path(settings)
     with (home / "log.jsonl").open("a", encoding="utf-8", buffering=1) as stream:
         log.configure(settings.log_level, stream)
+        if options.emulators:
+            return _up_emulated(options, settings)
         services = bootstrap.services()
         demand_usable(services)
         log.configure(settings.log_level, stream)
@@ -59,6 +61,28 @@ def up(options: argparse.Namespace, settings: Settings) -> int:
             watcher.join()
             system.stop()
             server.server_close()
+    return 0
+
+
+def _up_emulated(options: argparse.Namespace, settings: Settings) -> int:
+    """Serve the deployed system on emulators until Ctrl-C or SIGTERM."""
+    from functions._emulated import EmulatedCloud
+
+    with EmulatedCloud(settings, parallel=options.parallel, ops_port=options.port) as cloud:
+        ops, inbox = cloud.endpoints["ops"], cloud.services.blobs.uri("inbox", "any").removesuffix("any")
+        if options.json:
+            told = {"ops": ops, "inbox": inbox, "functions": cloud.endpoints, "environment": cloud.environment}
+            print(json.dumps(told), flush=True)
+        else:
+            joining = "\n".join(f"export {name}={value}" for name, value in cloud.environment.items())
+            print(f"ops page  {ops}\ninbox     {inbox}  (.json, .jsonl, .csv)\n")
+            print(f"In another terminal, any command joins in after\n{joining}\n\nCtrl-C stops", flush=True)
+        try:
+            while True:
+                cloud.check()
+                cloud.services.clock.sleep(LOOK_EVERY_S)
+        except KeyboardInterrupt:
+            print("stopping", file=sys.stderr)
     return 0
 
 

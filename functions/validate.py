@@ -35,7 +35,6 @@ from shared.stores.cache import CacheEntry
 if TYPE_CHECKING:
     from shared.domain.request import Request
 
-TRIES = 20
 FOLLOW_S = 10.0  # how often the tick looks whether a follower still has somebody to wait for
 
 
@@ -155,10 +154,11 @@ def _create(event: Event, envelope: Envelope, request: Request, services: Servic
     draft = _planned(draft, request, asked.model.id if asked else None)
     request = replace(request, prompt=draft.used_prompt)
     draft = replace(draft, scopes=services.budgets.choose(scopes_of(draft.tenant, draft.user), started))
-    for attempt in range(TRIES):
+    for failures in range(_runtime.COMMIT_TRIES):
+        _runtime.pause(failures, services)
         try:
             with services.budgets.turn(draft.scopes):
-                step = _first_step(draft, request, services, look=attempt > 0)
+                step = _first_step(draft, request, services, look=failures > 0)
                 loaded = services.jobs.commit(None, step.job, step.writes, holding=step.holding)
         except StoreConflict:
             known = services.jobs.get(draft.job_id)

@@ -6,19 +6,21 @@ Adapters and vendor SDKs are imported when they are built, so a function pays on
 from __future__ import annotations
 
 import os
+import re
 import threading
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from shared import log
 from shared.adapters.local_process import process_owner
+from shared.adapters.log_metrics import LogMetrics
 from shared.clock import SystemClock
 from shared.domain.job import Job
 from shared.errors import CatalogueError, SettingsError
@@ -33,6 +35,7 @@ from shared.stores.ledger import Ledger
 if TYPE_CHECKING:
     from shared.adapters.inspector import Inspector
     from shared.adapters.local_bus import LocalBus
+    from shared.adapters.oidc import PushIdentity
     from shared.domain.catalogue import Catalogue
     from shared.domain.request import Request
     from shared.domain.safety import SafetyRules
@@ -41,7 +44,16 @@ if TYPE_CHECKING:
     from shared.resilience.limiters import Limiters, Limits
 
 
+T = TypeVar("T")
+
 RELEASES_KEPT_S = 300.0
+_RESOURCE = re.compile(r"\(default\)|[a-z0-9][a-z0-9._:-]{2,98}[a-z0-9]")
+_ALLOWED = {
+    "ATELIER_STATE_URL": "sqlite:///PATH, firestore://PROJECT or firestore://PROJECT/DATABASE",
+    "ATELIER_BLOBS_URL": "file:///PATH or gs://PREFIX",
+    "ATELIER_BUS_URL": "local:, local:///PATH or pubsub://PROJECT",
+    "ATELIER_METRICS_URL": "log: or monitoring://PROJECT",
+}
 
 
 class Services:
@@ -52,16 +64,16 @@ class Services:
         settings: Settings,
         clock: Clock,
         documents: DocumentStore,
-        blobs: BlobStore,
-        bus: EventBus,
-        metrics: MetricSink,
+        *,
+        blobs: BlobStore | None = None,
+        bus: EventBus | None = None,
+        metrics: MetricSink | None = None,
     ) -> None:
+        """Back ends that are not given are those that the settings name, built when they are first used."""
         self.settings = settings
         self.clock = clock
         self.documents = documents
-        self.blobs = blobs
-        self.bus = bus
-        self.metrics = metrics
+        self._given: dict[str, Any] = {"blobs": blobs, "bus": bus, "metrics": metrics}
         self.owner = process_owner()
         self.announced = Announced()
         self.cache = Cache(documents, settings.cache_s)
@@ -74,9 +86,24 @@ class Services:
         self.budgets = Budgets(documents, limits, shards=settings.budget_shards, soft_fraction=settings.soft_limit)
         self.jobs = Jobs(documents, self.budgets, self.ledger)
         self._providers: dict[str, Provider] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._last: dict[str, float] = {}
         self._released: Counter[str] = Counter()
+
+    @property
+    def blobs(self) -> BlobStore:
+        """Where pieces and manifests are."""
+        return self._part("blobs", lambda: _blobs(self.settings))
+
+    @property
+    def bus(self) -> EventBus:
+        """Where events are published."""
+        return self._part("bus", lambda: _bus(self.settings, self.clock))
+
+    @property
+    def metrics(self) -> MetricSink:
+        """Where measurements go."""
+        return self._part("metrics", lambda: _metrics(self.settings, self.clock))
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -115,6 +142,20 @@ class Services:
         from shared.adapters.inspector import Inspector
 
         return Inspector()
+
+    def verify_push(self, authorization: str | None) -> None:
+        """Check who sends an event, if the settings ask for it. Raises Unauthenticated, StoreUnavailable."""
+        if self.settings.push_audience:
+            self._push_identity.verify(authorization)
+
+    @cached_property
+    def _push_identity(self) -> PushIdentity:
+        from shared.adapters.oidc import PushIdentity
+
+        s = self.settings
+        return PushIdentity(
+            s.push_audience, s.push_service_account or None, certs_url=s.push_certs_url, clock=self.clock
+        )
 
     def provider(self, name: str) -> Provider:
         """Return the adapter of a vendor. Raises SettingsError for one this version cannot call."""
@@ -165,6 +206,21 @@ class Services:
             self._last[what] = now
             return True
 
+    def close(self) -> None:
+        """Hand over what was measured, and close every back end's connections."""
+        self.metrics.flush()
+        for part in (*self._given.values(), self.documents):
+            if hasattr(part, "close"):
+                part.close()
+
+    def _part(self, name: str, build: Callable[[], T]) -> T:
+        """The back end of that name, built once: its client is shared by all threads."""
+        with self._lock:
+            if self._given[name] is None:
+                self._given[name] = build()
+            part: T = self._given[name]
+            return part
+
     def _limits(self, model: str) -> Limits | None:
         from shared.resilience.limiters import Limits
 
@@ -174,12 +230,12 @@ class Services:
         return Limits(row.rpm, row.rpd, row.tpm)
 
 
-def build(settings: Settings, clock: Clock | None = None) -> Services:
-    """Build the services that *settings* name. Raises SettingsError for a URL no adapter understands."""
-    from shared.adapters.log_metrics import LogMetrics
+def build(settings: Settings, clock: Clock | None = None, *, bus: EventBus | None = None) -> Services:
+    """Build the services that *settings* name. Raises SettingsError for a URL no adapter understands.
 
-    clock = clock or SystemClock()
-    return Services(settings, clock, _documents(settings), _blobs(settings), local_bus(settings, clock), LogMetrics())
+    *bus*: in place of the one that the settings name.
+    """
+    return Services(settings, clock or SystemClock(), _documents(settings), bus=bus)
 
 
 _services: Services | None = None
@@ -219,6 +275,11 @@ def local_bus(settings: Settings, clock: Clock) -> LocalBus:
 
 
 def _documents(settings: Settings) -> DocumentStore:
+    if settings.state_url.startswith("firestore:"):
+        from shared.adapters.firestore import DEFAULT_DATABASE, FirestoreDocumentStore
+
+        project, database = _resource("ATELIER_STATE_URL", settings.state_url)
+        return FirestoreDocumentStore(project, database or DEFAULT_DATABASE)
     from shared.adapters.sqlite import SqliteDocumentStore
 
     path = _local_path("ATELIER_STATE_URL", settings.state_url, "sqlite", home_path(settings) / "state.db")
@@ -226,10 +287,40 @@ def _documents(settings: Settings) -> DocumentStore:
 
 
 def _blobs(settings: Settings) -> BlobStore:
+    if settings.blobs_url.startswith("gs:"):
+        from shared.adapters.gcs import CloudStorageBlobStore
+
+        return CloudStorageBlobStore(_resource("ATELIER_BLOBS_URL", settings.blobs_url)[0])
     from shared.adapters.filesystem import FilesystemBlobStore
 
     path = _local_path("ATELIER_BLOBS_URL", settings.blobs_url, "file", home_path(settings) / "buckets")
     return FilesystemBlobStore(path)
+
+
+def _bus(settings: Settings, clock: Clock) -> EventBus:
+    if not settings.bus_url.startswith("pubsub:"):
+        return local_bus(settings, clock)
+    from shared.adapters.pubsub import PubSubBus
+
+    return PubSubBus(_resource("ATELIER_BUS_URL", settings.bus_url)[0])
+
+
+def _metrics(settings: Settings, clock: Clock) -> MetricSink:
+    if settings.metrics_url in {"", "log:"}:
+        return LogMetrics()
+    from shared.adapters.cloud_monitoring import CloudMonitoringMetrics
+
+    return CloudMonitoringMetrics(_resource("ATELIER_METRICS_URL", settings.metrics_url)[0], clock)
+
+
+def _resource(name: str, url: str) -> tuple[str, str]:
+    """The project or prefix that a URL names, and what comes after it. Raises SettingsError."""
+    scheme, _, rest = url.partition("://")
+    first, _, second = rest.partition("/")
+    named = _RESOURCE.fullmatch(first) and (not second or (scheme == "firestore" and _RESOURCE.fullmatch(second)))
+    if not named or f"{scheme}://" not in _ALLOWED[name]:
+        raise _not_understood(name, url)
+    return first, second
 
 
 def _local_path(name: str, url: str, scheme: str, default: Path) -> Path:
@@ -238,8 +329,12 @@ def _local_path(name: str, url: str, scheme: str, default: Path) -> Path:
         return default
     parts = urlsplit(url)
     if parts.scheme != scheme or parts.netloc:
-        raise SettingsError(f"{name}={url!r} is not understood; allowed is {scheme}:///PATH")
+        raise _not_understood(name, url)
     return Path(parts.path) if parts.path.strip("/") else default
+
+
+def _not_understood(name: str, url: str) -> SettingsError:
+    return SettingsError(f"{name}={url!r} is not understood; allowed is {_ALLOWED[name]}")
 
 
 def _build_provider(name: str, settings: Settings, clock: Clock) -> Provider:

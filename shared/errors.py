@@ -47,6 +47,17 @@ class InvalidEvent(Permanent):
     """An event that cannot be read as any of the forms we accept."""
 
 
+class Unauthenticated(Permanent):
+    """The caller of a function could not prove who it is; nothing was read.
+
+    *status* is 401 for a missing or bad proof, and 403 for the good proof of a caller who may not call.
+    """
+
+    def __init__(self, message: str, status: int = 401) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class SettingsError(Permanent):
     """An environment variable is unknown or its value is not allowed."""
 

@@ -92,7 +92,7 @@ class DocumentStore(Protocol):
     def commit(self, writes: Sequence[Write]) -> list[str]:
         """Apply all *writes* or none and return the new versions in their order ("" for a deletion).
 
-        At most 500 writes, each to a different document.
+        At most 500 writes, each to a different document. A write that changes nothing may leave the version as it is.
 
         Raises:
             StoreConflict: a precondition did not hold; nothing was written.

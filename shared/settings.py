@@ -55,9 +55,30 @@ class Settings:
     """What the environment says. Field `lease_s` is read from `ATELIER_LEASE_S`, and so on."""
 
     home: str = setting(".atelier", "Folder of the local system: state, buckets, logs, the offline provider's record.")
-    state_url: str = setting("", "Where documents live: `sqlite:///FILE`. Empty: `state.db` in the home.")
-    blobs_url: str = setting("", "Where objects live: `file:///FOLDER`. Empty: `buckets` in the home.")
-    bus_url: str = setting("", "Where events travel: `local:` or `local:///FILE`. Empty: `bus.db` in the home.")
+    state_url: str = setting(
+        "", "Where documents live: `sqlite:///FILE` or `firestore://PROJECT/DATABASE`. Empty: `state.db` in the home."
+    )
+    blobs_url: str = setting(
+        "",
+        "Where objects live: `file:///FOLDER`, or `gs://PREFIX` for the buckets `PREFIX-inbox` and `PREFIX-outputs`. "
+        "Empty: `buckets` in the home.",
+    )
+    bus_url: str = setting(
+        "",
+        "Where events travel: `local:`, `local:///FILE` or `pubsub://PROJECT`. Empty: `bus.db` in the home.",
+    )
+    metrics_url: str = setting(
+        "", "Where measurements go: `log:` or `monitoring://PROJECT` (Cloud Monitoring). Empty: the log."
+    )
+    push_audience: str = setting(
+        "", "Audience of the OIDC tokens that events must carry, usually the function's URL. Empty: none is asked for."
+    )
+    push_service_account: str = setting(
+        "", "The e-mail of the account whose tokens are accepted. Empty: any account's."
+    )
+    push_certs_url: str = setting(
+        "https://www.googleapis.com/oauth2/v1/certs", "Where the keys are that tokens are signed with."
+    )
     providers: tuple[str, ...] = setting(("offline",), "Vendors that may be used, separated by commas.", read=_names)
     catalogue: str = setting("", "A TOML file whose rows are added to the built-in catalogue or override it.")
     blocked_terms: str = setting("", "A TOML file of blocked terms in place of the built-in list.")

@@ -16,13 +16,17 @@ needs_emulators = pytest.mark.skipif(WHY_NOT is not None, reason=f"emulator test
 
 
 @pytest.fixture(scope="session")
-def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
-    """Running Firestore and Pub/Sub emulators."""
+def emulator_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessGroup]:
+    """The processes named "firestore" and "pubsub", once `emulators` has started them."""
     processes = ProcessGroup(Path(tmp_path_factory.mktemp("emulators")))
-    try:
-        yield start_emulators(processes)
-    finally:
-        processes.stop()
+    yield processes
+    processes.stop()
+
+
+@pytest.fixture(scope="session")
+def emulators(emulator_processes: ProcessGroup) -> Emulators:
+    """Running Firestore and Pub/Sub emulators."""
+    return start_emulators(emulator_processes)
 
 
 @pytest.fixture

@@ -227,7 +227,7 @@ class Counts:
     """Counts what the strictest back end would bill; safe in threads.
 
     A missing document counts as one read, a query as its results but at least one, an aggregation as one read per
-    1,000 index entries begun.
+    1,000 index entries begun, for the count and for each sum.
     """
 
     def __init__(self) -> None:

@@ -115,6 +115,10 @@ class FilesystemBlobStore:
         with _translated(prefix_uri):
             return list(itertools.islice((info for info in found if info is not None), limit))
 
+    def link(self, uri: str, valid_s: int) -> None:
+        """Return None: a folder gives no URLs. Raises InvalidBlobName."""
+        self.locate(uri)
+
     def _split(self, uri: str) -> tuple[str, str]:
         if not uri.startswith(_SCHEME):
             return blob_rules.split_gs(uri)

@@ -102,7 +102,7 @@ class SqliteDocumentStore:
         sql, values = self._table(collection).totals(plan, sums)
         with self._file.read() as reader:
             count, *totals = reader.execute(sql, values).fetchone()
-        self.counts.add(read=max(1, math.ceil(count / 1_000)))
+        self.counts.add(read=(1 + len(sums)) * max(1, math.ceil(count / 1_000)))
         if any(type(total) is not int for total in totals):
             raise InvalidDocument(f"{collection}: a sum is not of integers")
         return {"count": count, **dict(zip(sums, totals, strict=True))}

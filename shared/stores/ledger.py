@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from shared.domain.budget import day_of
 from shared.domain.job import Attempt, Job
 from shared.domain.times import to_text
-from shared.ports import Comparison, DocumentStore, Json, Snapshot, Write, create
+from shared.ports import DocumentStore, Json, Snapshot, Write, create
 
 COLLECTION = "ledger"
 
@@ -27,11 +25,6 @@ class Ledger:
         """Return a job's entries in the order of its attempts."""
         found = self._documents.query(COLLECTION, [("job_id", "==", job_id)], limit=100)
         return sorted((s.data for s in found), key=lambda entry: int(entry["attempt"]))
-
-    def total(self, where: Sequence[tuple[str, Comparison, str]] = ()) -> tuple[int, int]:
-        """Return (number of entries, micro-USD), added up by the back end."""
-        sums = self._documents.aggregate(COLLECTION, where, ["cost_micro_usd"])
-        return sums["count"], sums["cost_micro_usd"]
 
     def page(self, after: Snapshot | None, limit: int = 500) -> list[Snapshot]:
         """Return entries in the order of their times."""

@@ -173,9 +173,8 @@ def _measure(kind: str, pause_s: float) -> dict[str, Any]:
 
 
 def _system(home: Path, clock: Clock) -> Counted:
-    services = bootstrap.build(Settings(home=str(home)), clock)
     bus = CountedBus(str(home / "bus.db"), clock, subscriptions=wiring.local_subscriptions())
-    services.bus = bus
+    services = bootstrap.build(Settings(home=str(home)), clock, bus=bus)
     provider = TimedProvider(services.provider("offline"))
     services._providers["offline"] = provider
     return Counted(services, bus, provider)

@@ -210,6 +210,19 @@ def test_a_listing_tells_what_stat_tells(blobs: BlobStore) -> None:
     assert blobs.list("gs://inbox/", limit=10) == [info] == [blobs.stat("gs://inbox/a.png")]
 
 
+# ---------------------------------------------------------------- link
+
+
+def test_a_link_is_a_url_or_none_and_of_one_object_only(blobs: BlobStore) -> None:
+    info = blobs.create("gs://outputs/a b/0.png", PNG, "image/png")
+    for uri in (info.uri, "gs://outputs/a b/0.png", "gs://outputs/not yet there"):
+        link = blobs.link(uri, 60)
+        assert link is None or link.startswith("http")
+    for uri in ("gs://outputs/", "gs://outputs/../inbox/a", "https://example.com/a"):
+        with pytest.raises(InvalidBlobName):
+            blobs.link(uri, 60)
+
+
 # ---------------------------------------------------------------- names
 
 

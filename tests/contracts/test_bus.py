@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.errors import InvalidEvent
+from shared.errors import InvalidEvent, PipelineError
 from shared.ports import Json, Message
 
 from .conftest import MAX_DELIVERIES, Bench
@@ -132,7 +132,6 @@ def test_publishing_from_many_threads_loses_nothing(bench: Bench, together: Toge
 @pytest.mark.parametrize(
     "message",
     [
-        pytest.param(Message("nowhere", {}), id="unknown topic"),
         pytest.param(Message("work", {"n": float("nan")}), id="NaN"),
         pytest.param(Message("work", {"n": b"bytes"}), id="bytes"),
         pytest.param(Message("work", {"n": "\ud800"}), id="half a surrogate pair"),
@@ -150,3 +149,8 @@ def test_an_impossible_message_is_refused_and_so_is_its_list(bench: Bench, messa
     with pytest.raises(InvalidEvent):
         bench.bus.publish([Message("work", {"n": 1}), message])
     assert bench.take("left") == []
+
+
+def test_an_unknown_topic_is_an_error(bench: Bench) -> None:
+    with pytest.raises(PipelineError, match="nowhere"):
+        bench.bus.publish([Message("nowhere", {})])

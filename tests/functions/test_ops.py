@@ -106,7 +106,7 @@ def site(tmp_path: Path) -> Site:
     bus = LocalBus(str(tmp_path / "bus.db"), clock, subscriptions={})
     documents = SqliteDocumentStore(str(tmp_path / "state.db"))
     blobs = FilesystemBlobStore(tmp_path / "buckets")
-    return Site(Services(Settings(home=str(tmp_path)), clock, documents, blobs, bus, LogMetrics()))
+    return Site(Services(Settings(home=str(tmp_path)), clock, documents, blobs=blobs, bus=bus))
 
 
 @pytest.fixture
@@ -405,7 +405,7 @@ def test_health_is_ok_while_the_stores_answer_and_503_when_one_does_not(site: Si
         "at": "2026-11-21T12:01:00.000000Z",
     }
     services = site.services
-    broken = Services(services.settings, services.clock, Silent(), services.blobs, services.bus, services.metrics)
+    broken = Services(services.settings, services.clock, Silent(), blobs=services.blobs, bus=services.bus)
     for path in ("/health", "/api/health"):
         response = Site(broken).send(path)
         assert response.status_code == 503
@@ -416,7 +416,7 @@ def test_a_store_that_does_not_answer_is_503_and_a_bug_is_500_without_its_text(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     services = site.services
-    broken = Services(services.settings, services.clock, Silent(), services.blobs, services.bus, services.metrics)
+    broken = Services(services.settings, services.clock, Silent(), blobs=services.blobs, bus=services.bus)
     response = Site(broken).send("/api/jobs")
     assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
 

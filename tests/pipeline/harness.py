@@ -32,17 +32,63 @@ IMAGE = {"kind": "image", "prompt": "A paper boat on a quiet pond", "size": "512
 VIDEO = {"kind": "video", "prompt": "A paper boat drifting on a pond", "duration_s": 1, "audio": True}
 
 
-class Pipeline:
+class Observed:
+    """A system seen from outside: its documents, and what its vendor accepted."""
+
+    home: Path
+    services: Services
+
+    def finished(self, ids: Sequence[str]) -> bool:
+        """Whether every job has ended."""
+        return all(job is not None and job.is_finished for job in self._found(ids))
+
+    def jobs(self, ids: Sequence[str]) -> list[Job]:
+        """The jobs of these ids; each must exist."""
+        found = [job for job in self._found(ids) if job is not None]
+        assert len(found) == len(ids)
+        return found
+
+    def job(self, job_id: str) -> Job:
+        """One job."""
+        return self.jobs([job_id])[0]
+
+    def calls(self) -> list[Json]:
+        """What the offline provider says it has accepted."""
+        record = self.home / "offline_calls.jsonl"
+        return [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+
+    def audit(self) -> Audit:
+        """The proof that ledger, jobs and budgets agree."""
+        s = self.services
+        return audit(s.documents, s.jobs, s.ledger, s.clock.now())
+
+    def assert_sound(self) -> None:
+        """Nothing was bought twice, every accepted call is booked or in suspense, and the money adds up."""
+        found = self.audit()
+        assert found.problems == []
+        accepted = Counter(call["call_id"] for call in self.calls())
+        assert [key for key, n in accepted.items() if n > 1] == []
+        for key in accepted:
+            job_id, _, number = key.rpartition("-")
+            attempt = self.job(job_id).attempt(int(number))
+            assert attempt.booked or attempt.suspense_micro_usd or not self.job(job_id).is_finished, key
+
+    def _found(self, ids: Sequence[str]) -> list[Job | None]:
+        found: list[Job | None] = []
+        for start in range(0, len(ids), 300):
+            found += [x.job if x else None for x in self.services.jobs.get_many(list(ids[start : start + 300]))]
+        return found
+
+
+class Pipeline(Observed):
     """One local system in a folder of its own, and what a test asks of it."""
 
     def __init__(self, home: Path, *, clock: Clock | None = None, chaos: Chaos | None = None, **settings: Any) -> None:
         self.home = home
         self.clock = clock or ManualClock()
-        self.services: Services = bootstrap.build(Settings(home=str(home), **settings), self.clock)
-        if chaos is not None:
-            self.services.bus = LocalBus(
-                str(home / "bus.db"), self.clock, subscriptions=local_subscriptions(), chaos=chaos
-            )
+        home.mkdir(parents=True, exist_ok=True)
+        bus = LocalBus(str(home / "bus.db"), self.clock, subscriptions=local_subscriptions(), chaos=chaos)
+        self.services = bootstrap.build(Settings(home=str(home), **settings), self.clock, bus=bus)
         self.results: list[Json] = []
         self.system = LocalSystem(self.services, self.results.append)
 
@@ -113,47 +159,6 @@ class Pipeline:
             return not left
 
         return is_done
-
-    def finished(self, ids: Sequence[str]) -> bool:
-        """Whether every job has ended."""
-        return all(job is not None and job.is_finished for job in self._found(ids))
-
-    def jobs(self, ids: Sequence[str]) -> list[Job]:
-        """The jobs of these ids; each must exist."""
-        found = [job for job in self._found(ids) if job is not None]
-        assert len(found) == len(ids)
-        return found
-
-    def job(self, job_id: str) -> Job:
-        """One job."""
-        return self.jobs([job_id])[0]
-
-    def calls(self) -> list[Json]:
-        """What the offline provider says it has accepted."""
-        record = self.home / "offline_calls.jsonl"
-        return [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
-
-    def audit(self) -> Audit:
-        """The proof that ledger, jobs and budgets agree."""
-        s = self.services
-        return audit(s.documents, s.jobs, s.ledger, s.clock.now())
-
-    def assert_sound(self) -> None:
-        """Nothing was bought twice, every accepted call is booked or in suspense, and the money adds up."""
-        found = self.audit()
-        assert found.problems == []
-        accepted = Counter(call["call_id"] for call in self.calls())
-        assert [key for key, n in accepted.items() if n > 1] == []
-        for key in accepted:
-            job_id, _, number = key.rpartition("-")
-            attempt = self.job(job_id).attempt(int(number))
-            assert attempt.booked or attempt.suspense_micro_usd or not self.job(job_id).is_finished, key
-
-    def _found(self, ids: Sequence[str]) -> list[Job | None]:
-        found: list[Job | None] = []
-        for start in range(0, len(ids), 300):
-            found += [x.job if x else None for x in self.services.jobs.get_many(list(ids[start : start + 300]))]
-        return found
 
 
 def assert_history(job: Job) -> None:

@@ -1,0 +1,56 @@
+# The database and its indexes, from the declarations by which both document stores refuse a query.
+
+locals {
+  indexes = jsondecode(file("${path.module}/../shared/stores/indexes.json"))
+
+  # Equalities first, then the ordered field; "-field" is descending. An index serves one direction only, and Firestore
+  # itself appends the document's name in the direction of the last field, as the stores order by it.
+  composite_indexes = merge([
+    for collection, rows in local.indexes : {
+      for fields in try(rows.composite, []) :
+      "${collection}/${join(",", fields)}" => { collection = collection, fields = fields }
+    }
+  ]...)
+
+  # Collections whose documents carry `expire_at`. Single-field indexes need no resource: every field has them.
+  expiring = toset(["budgets", "cache"])
+}
+
+resource "google_firestore_database" "this" {
+  name                              = var.database
+  location_id                       = var.region
+  type                              = "FIRESTORE_NATIVE"
+  point_in_time_recovery_enablement = "POINT_IN_TIME_RECOVERY_ENABLED"
+  delete_protection_state           = "DELETE_PROTECTION_ENABLED"
+}
+
+resource "google_firestore_index" "composite" {
+  for_each   = local.composite_indexes
+  database   = google_firestore_database.this.name
+  collection = each.value.collection
+
+  dynamic "fields" {
+    for_each = each.value.fields
+    content {
+      field_path = trimprefix(fields.value, "-")
+      order      = startswith(fields.value, "-") ? "DESCENDING" : "ASCENDING"
+    }
+  }
+}
+
+# Removes documents within about a day, so the code compares `expire_at` itself. It acts on timestamps only: a time
+# that is stored as text is kept for ever.
+resource "google_firestore_field" "expire_at" {
+  for_each   = local.expiring
+  database   = google_firestore_database.this.name
+  collection = each.value
+  field      = "expire_at"
+
+  ttl_config {}
+
+  # Times that only grow make an index of them a hot spot: none, unless a query is declared.
+  dynamic "index_config" {
+    for_each = contains(try(local.indexes[each.value].single, []), "expire_at") ? [] : [true]
+    content {}
+  }
+}

@@ -1,0 +1,1 @@
+"""Stand-ins for cloud services that have no emulator good enough to prove the pipeline against."""
