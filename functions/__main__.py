@@ -17,6 +17,7 @@ from shared.settings import Settings
 
 WRONG_USAGE = 2
 LARGEST_PORT = 65_535
+LONGEST_LINK_S = 604_800  # seven days, the most that Cloud Storage signs for
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,8 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--port", type=_port, default=8080, help="of the ops page on localhost (default 8080)")
     submit = command("submit", _job_commands.submit, "publish the requests in a file and print their job ids")
     submit.add_argument("paths", nargs="+", metavar="PATH")
+    status = command("status", _job_commands.status, "show where one job is")
+    status.add_argument("job", metavar="JOB")
+    status.add_argument(
+        "--links", type=_seconds, metavar="SECONDS", help="also links by which anyone may read the pieces for so long"
+    )
     for name, text in (
-        ("status", "show where one job is"),
         ("explain", "show every stage, candidate, attempt and cent of one job"),
         ("cancel", "end one job; what was bought already is kept"),
     ):
@@ -90,6 +95,12 @@ def _parser() -> argparse.ArgumentParser:
 def _port(text: str) -> int:
     if not (text.isdecimal() and int(text) <= LARGEST_PORT):
         raise argparse.ArgumentTypeError(f"a port is 0 to {LARGEST_PORT}")
+    return int(text)
+
+
+def _seconds(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= LONGEST_LINK_S):
+        raise argparse.ArgumentTypeError(f"a link is valid for 1 to {LONGEST_LINK_S} seconds")
     return int(text)
 
 

@@ -17,8 +17,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from shared.simulators.cloud_storage import CloudStorage
-
 from functions._dispatcher import Dispatcher
 from functions._emulators import Emulators, start_emulators
 from functions._processes import ProcessGroup, free_port
@@ -31,6 +29,7 @@ from shared.errors import PipelineError, SettingsError
 from shared.log import log
 from shared.ports import Message
 from shared.settings import Settings
+from shared.simulators.cloud_storage import CloudStorage
 
 ROOT = Path(__file__).parents[1]
 PROJECT = "atelier-emulated"

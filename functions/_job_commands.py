@@ -39,11 +39,18 @@ def submit(options: argparse.Namespace, settings: Settings) -> int:
 
 def status(options: argparse.Namespace, settings: Settings) -> int:
     """Show where one job is."""
-    job = _job(options.job, open_services(settings))
+    services = open_services(settings)
+    job = _job(options.job, services)
     last = job.timeline[-1] if job.timeline else {}
     money = f"{format_usd(job.spent)} USD spent, {format_usd(job.hold)} held"
     text = f"{job.job_id}  {job.state}  {last.get('note', '')}  {money}"
-    show(options, {**result_of(job), "state": str(job.state), "seq": job.seq}, text)
+    document = {**result_of(job), "state": str(job.state), "seq": job.seq}
+    if options.links is not None:
+        links = {out["uri"]: services.blobs.link(out["uri"], options.links) for out in document["outputs"]}
+        document["links"] = links
+        told = [f"{uri}\n  {link or 'no link: these credentials cannot sign one'}" for uri, link in links.items()]
+        text = "\n".join([text, *told])
+    show(options, document, text)
     return 0
 
 

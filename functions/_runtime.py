@@ -107,9 +107,10 @@ def deliver(handle: Handle, event: Event, services: Services) -> None:
             services.metrics.record("stage_errors", 1, {"stage": stage, "error": type(error).__name__})
             log.exception("event.failed")
             raise
-    took_ms = (services.clock.now() - started).total_seconds() * 1000
-    services.metrics.record("stage_duration", took_ms, {"stage": stage})
-    services.metrics.flush()
+        finally:
+            took_ms = (services.clock.now() - started).total_seconds() * 1000
+            services.metrics.record("stage_duration", took_ms, {"stage": stage})
+            services.metrics.flush()
 
 
 def reference(event: Event) -> Reference:

@@ -5,6 +5,7 @@ Adapters and vendor SDKs are imported when they are built, so a function pays on
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import threading
@@ -208,7 +209,6 @@ class Services:
 
     def close(self) -> None:
         """Hand over what was measured, and close every back end's connections."""
-        self.metrics.flush()
         for part in (*self._given.values(), self.documents):
             if hasattr(part, "close"):
                 part.close()
@@ -235,6 +235,9 @@ def build(settings: Settings, clock: Clock | None = None, *, bus: EventBus | Non
 
     *bus*: in place of the one that the settings name.
     """
+    if settings.push_audience and not settings.push_service_account:
+        # An audience is no secret: any Google account gets a token for it.
+        raise SettingsError("ATELIER_PUSH_AUDIENCE needs ATELIER_PUSH_SERVICE_ACCOUNT: whose tokens are accepted")
     return Services(settings, clock or SystemClock(), _documents(settings), bus=bus)
 
 
@@ -252,6 +255,7 @@ def services() -> Services:
             settings = Settings.from_environment(os.environ)
             log.configure(settings.log_level, sys.stdout)
             _services = build(settings)
+            atexit.register(_services.close)
         return _services
 
 

@@ -71,7 +71,9 @@ class Settings:
         "", "Where measurements go: `log:` or `monitoring://PROJECT` (Cloud Monitoring). Empty: the log."
     )
     push_audience: str = setting(
-        "", "Audience of the OIDC tokens that events must carry, usually the function's URL. Empty: none is asked for."
+        "",
+        "Audience of the OIDC tokens that events must carry, usually the function's URL. Empty: none is asked for, as "
+        "behind Cloud Run's own check, which takes the token's signature away.",
     )
     push_service_account: str = setting(
         "", "The e-mail of the account whose tokens are accepted. Empty: any account's."

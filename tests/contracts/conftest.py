@@ -278,13 +278,13 @@ BUSES = [
 METRIC_SINKS = [pytest.param(_log_sink, id="log"), pytest.param(_cloud_monitoring, id="cloud_monitoring")]
 
 
-T = TypeVar("T", covariant=True)
+T_co = TypeVar("T_co", covariant=True)
 
 
-class Build(Protocol[T]):
+class Build(Protocol[T_co]):
     """Opens an empty back end; the request leads to fixtures that only some of them need."""
 
-    def __call__(self, request: pytest.FixtureRequest, folder: Path) -> AbstractContextManager[T]:
+    def __call__(self, request: pytest.FixtureRequest, folder: Path) -> AbstractContextManager[T_co]:
         """Return the back end for a `with` block."""
 
 

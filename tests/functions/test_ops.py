@@ -99,7 +99,6 @@ class Site:
 def site(tmp_path: Path) -> Site:
     from shared.adapters.filesystem import FilesystemBlobStore
     from shared.adapters.local_bus import LocalBus
-    from shared.adapters.log_metrics import LogMetrics
     from shared.adapters.sqlite import SqliteDocumentStore
 
     clock = StillClock()

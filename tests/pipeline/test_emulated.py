@@ -265,3 +265,17 @@ def test_the_same_requests_make_the_same_documents_as_on_a_laptop(plain: Cloud, 
     for path, document in here["jobs"].items():
         assert there["jobs"][path] == document, path
     assert there == here
+
+
+@pytest.mark.parametrize("request_", [TEXT, IMAGE, VIDEO], ids=["text", "image", "video"])
+def test_a_job_costs_as_many_documents_as_on_a_laptop(emulated_project: str, tmp_path: Path, request_: Json):
+    tallies = []
+    for name, settings in {"here": {}, "there": {"state_url": f"firestore://{emulated_project}"}}.items():
+        pipeline = Pipeline(tmp_path / name, **settings)
+        pipeline.run({**request_, "request_id": "the first one makes the budgets"})
+        pipeline.services.documents.counts.reset()
+        pipeline.run({**request_, "request_id": "r", "prompt": "Another prompt"})
+        tallies.append(pipeline.services.documents.counts.tally())
+        pipeline.services.close()
+    assert tallies[0] == tallies[1]
+    assert tallies[0].written >= 10
