@@ -14,11 +14,14 @@ from pathlib import Path
 from functions._processes import ProcessGroup, free_port
 from shared.errors import SettingsError
 
+GCLOUD_S = 30.0
 HEAP = "-Xmx512m"
 HOW = (
     "the emulators need Java 21 (17 for Google Cloud SDK 528 and older) and the Google Cloud SDK: "
     "cloud.google.com/sdk/docs/install, then `gcloud components install pubsub-emulator cloud-firestore-emulator`"
 )
+_LOCAL = "127.0.0.1"
+_PROXIES = ("grpc_proxy", "http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _PUBSUB_JAR = "platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar"
 _FIRESTORE_JAR = "platform/cloud-firestore-emulator/cloud-firestore-emulator.jar"
 _FIRESTORE_MAIN = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
@@ -34,7 +37,12 @@ class Emulators:
     @property
     def environment(self) -> dict[str, str]:
         """The variables by which Google's client libraries, and our adapters, find them."""
-        return {"FIRESTORE_EMULATOR_HOST": self.firestore, "PUBSUB_EMULATOR_HOST": self.pubsub}
+        found = {"FIRESTORE_EMULATOR_HOST": self.firestore, "PUBSUB_EMULATOR_HOST": self.pubsub}
+        if any(os.environ.get(name) for name in _PROXIES):  # which gRPC would ask for this machine, too
+            direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+            hosts = [host for host in direct.split(",") if host not in {"", _LOCAL}]
+            found["no_proxy"] = ",".join([*hosts, _LOCAL])
+        return found
 
 
 def missing() -> str | None:
@@ -60,11 +68,11 @@ def start_emulators(processes: ProcessGroup) -> Emulators:
         "pubsub": ["-jar", str(jars["pubsub"])],
     }
     for name, arguments in commands.items():
-        java = ["java", HEAP, "-Duser.language=en", *arguments, "--host=127.0.0.1", f"--port={ports[name]}"]
+        java = ["java", HEAP, "-Duser.language=en", *arguments, f"--host={_LOCAL}", f"--port={ports[name]}"]
         processes.start(name, java, environment=os.environ, cwd=Path.cwd())
     for name, port in ports.items():
         processes.wait_until_open(name, port)
-    return Emulators(**{name: f"127.0.0.1:{port}" for name, port in ports.items()})
+    return Emulators(**{name: f"{_LOCAL}:{port}" for name, port in ports.items()})
 
 
 def _sdk_root() -> Path | None:
@@ -75,7 +83,11 @@ def _sdk_root() -> Path | None:
     root = Path(gcloud).resolve().parents[1]
     if (root / "platform").is_dir():
         return root
-    asked = subprocess.run(  # noqa: S603 - a wrapper script hides where the SDK is
-        [gcloud, "info", "--format=value(installation.sdk_root)"], capture_output=True, text=True, check=False
-    )
+    command = [gcloud, "info", "--format=value(installation.sdk_root)"]
+    try:
+        asked = subprocess.run(  # noqa: S603 - a wrapper script hides where the SDK is
+            command, capture_output=True, text=True, check=False, timeout=GCLOUD_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
     return Path(asked.stdout.strip()) if asked.stdout.strip() else None

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from shared.errors import SettingsError
 
 LOOK_EVERY_S = 0.02
+ANSWER_S = 2.0
 TERM_S = 5.0
 TAIL_BYTES = 2_000
 
@@ -29,22 +30,32 @@ class ProcessGroup:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._keeper = subprocess.Popen(  # noqa: S603 - our own text
-            ["/bin/sh", "-c", _KEEPER], stdin=subprocess.PIPE, process_group=0
+            ["/bin/sh", "-c", _KEEPER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,  # else whoever reads our output would wait for the keeper's end
+            stderr=subprocess.DEVNULL,
+            process_group=0,
         )
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, command: Sequence[str], *, environment: Mapping[str, str], cwd: Path) -> None:
-        """Start a child, or start it again. What it writes is added to its log."""
+        """Start a child, or start it again once it has ended. What it writes is added to its log.
+
+        Raises SettingsError when there is no such command.
+        """
         with self.log(name).open("ab") as log:
-            self._children[name] = subprocess.Popen(  # noqa: S603 - the callers' own commands
-                command,
-                env=dict(environment),
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                process_group=self._keeper.pid,
-            )
+            try:
+                self._children[name] = subprocess.Popen(  # noqa: S603 - the callers' own commands
+                    command,
+                    env=dict(environment),
+                    cwd=cwd,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    process_group=self._keeper.pid,
+                )
+            except OSError as error:
+                raise SettingsError(f"{name} cannot be started: {error}") from None
 
     def log(self, name: str) -> Path:
         """Return the file that a child's output is in."""
@@ -69,7 +80,9 @@ class ProcessGroup:
         raise SettingsError(f"{name} did not start on port {port}; its log ends with:\n{tail}")
 
     def stop(self) -> None:
-        """End every child, kindly and then not, and return when all are gone."""
+        """End every child, kindly and then not, and return when all are gone; a second time does nothing."""
+        if self._keeper.returncode is not None:
+            return  # its group is gone, and another may have its number
         for child in self._children.values():
             child.terminate()
         end = time.monotonic() + TERM_S
@@ -94,10 +107,11 @@ def free_port() -> int:
 
 
 def _answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2):
-            return True
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
+    # Not urllib, which would ask a proxy that the environment names.
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)) as connection:
+        try:
+            connection.request("GET", "/")
+            connection.getresponse().read()
+        except (OSError, http.client.HTTPException):
+            return False
+    return True

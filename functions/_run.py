@@ -21,7 +21,7 @@ from shared.bootstrap import Services
 from shared.domain.job import Job, State
 from shared.domain.money import format_usd
 from shared.domain.result import result_of
-from shared.errors import SettingsError
+from shared.errors import SettingsError, StoreUnavailable
 from shared.ports import Json
 from shared.settings import Settings
 
@@ -48,6 +48,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         print(json.dumps(_as_json(jobs, bad), indent=2, ensure_ascii=False))
     else:
         _print_outcome(jobs, bad, before, report)
+        if options.emulators and any(result_of(job)["outputs"] for job in jobs):
+            print("the gs:// files went with the emulators; the report keeps what it shows of them")
     return 0 if not bad and all(job.state is State.SUCCEEDED for job in jobs) else 1
 
 
@@ -61,7 +63,12 @@ def _system(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[S
         from functions._emulated import EmulatedCloud
 
         with EmulatedCloud(settings, parallel=options.parallel) as cloud:
-            yield cloud.services, cloud.check
+            demand_usable(cloud.services)
+            try:
+                yield cloud.services, cloud.check
+            except StoreUnavailable:
+                cloud.check()  # that an emulator has ended says more
+                raise
         return
     services = bootstrap.build(settings)
     demand_usable(services)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -68,13 +69,15 @@ def _up_emulated(options: argparse.Namespace, settings: Settings) -> int:
     """Serve the deployed system on emulators until Ctrl-C or SIGTERM."""
     from functions._emulated import EmulatedCloud
 
+    _listener(options.port).close()  # its server would try for seconds, and tell its log alone
     with EmulatedCloud(settings, parallel=options.parallel, ops_port=options.port) as cloud:
+        demand_usable(cloud.services)
         ops, inbox = cloud.endpoints["ops"], cloud.services.blobs.uri("inbox", "any").removesuffix("any")
         if options.json:
             told = {"ops": ops, "inbox": inbox, "functions": cloud.endpoints, "environment": cloud.environment}
             print(json.dumps(told), flush=True)
         else:
-            joining = "\n".join(f"export {name}={value}" for name, value in cloud.environment.items())
+            joining = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in cloud.environment.items())
             print(f"ops page  {ops}\ninbox     {inbox}  (.json, .jsonl, .csv)\n")
             print(f"In another terminal, any command joins in after\n{joining}\n\nCtrl-C stops", flush=True)
         try:
@@ -90,12 +93,15 @@ def _server(app: WSGIApplication, port: int) -> BaseWSGIServer:
     """Listen on localhost; a port in use is an error of ours, where the server's own way out is to exit."""
     from werkzeug.serving import make_server
 
+    with _listener(port) as listener:
+        return make_server("127.0.0.1", port, app, threaded=True, fd=listener.fileno())
+
+
+def _listener(port: int) -> socket.socket:
     try:
-        listener = socket.create_server(("127.0.0.1", port))
+        return socket.create_server(("127.0.0.1", port))
     except OSError as error:
         raise SettingsError(f"port {port} on localhost cannot be used: {os.strerror(error.errno or 0)}") from None
-    with listener:
-        return make_server("127.0.0.1", port, app, threaded=True, fd=listener.fileno())
 
 
 def _local_only(app: WSGIApplication) -> WSGIApplication:

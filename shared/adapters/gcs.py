@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import logging
 import secrets
 from collections.abc import Iterable
 from contextlib import suppress
@@ -28,9 +27,8 @@ from requests.adapters import HTTPAdapter
 
 from shared.adapters import blob_rules, gcs_errors
 from shared.errors import BlobExists, BlobNotFound, BlobTooLarge, InvalidBlobName, SettingsError, StoreUnavailable
+from shared.log import log
 from shared.ports import BlobInfo
-
-log = logging.getLogger(__name__)
 
 BUCKETS = ("inbox", "outputs")
 WAIT_S = 8.0  # for one answer, and for all tries of one request: a caller has to answer its own caller
@@ -216,7 +214,7 @@ class _PinnedFile(io.RawIOBase):
         span = {} if (start, end) == (0, self._blob.size) else {"start": start, "end": end - 1}
         with gcs_errors.translated(_uri_of(self._blob)):
             data: bytes = self._blob.download_as_bytes(
-                **span, raw_download=True, checksum="crc32c", timeout=WAIT_S, retry=_retry(end - start)
+                **span, raw_download=True, checksum="crc32c", timeout=WAIT_S, retry=_retry()
             )
         self._position += len(data)
         return data
@@ -281,12 +279,12 @@ def _send(blob: Any, data: bytes | Iterable[bytes], **options: Any) -> None:
     file = io.BytesIO(data) if isinstance(data, bytes) else _Chunks(data)
     longest = min(size or 0, ONE_REQUEST_BYTES) if size is not None else ONE_REQUEST_BYTES
     wait_s = WAIT_S + longest / SLOWEST_BYTES_PER_S
-    blob.upload_from_file(file, size=size, checksum="crc32c", timeout=wait_s, retry=_retry(longest), **options)
+    blob.upload_from_file(file, size=size, checksum="crc32c", timeout=wait_s, retry=_retry(), **options)
 
 
-def _retry(size_bytes: int = 0) -> Any:
-    """Tries for `WAIT_S`, and for as long as *size_bytes* need on a slow line."""
-    return _RETRY.with_timeout(WAIT_S + size_bytes / SLOWEST_BYTES_PER_S)
+def _retry() -> Any:
+    """Begins another try until `WAIT_S` have passed; a slow transfer that breaks off later is the caller's to repeat."""
+    return _RETRY.with_timeout(WAIT_S)
 
 
 def _new_client(project: str | None) -> Client:

@@ -6,18 +6,16 @@ The emulators one can install ignore preconditions, on which "exactly one output
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from shared.log import log
 from shared.simulators.cloud_storage_api import Api
 from shared.simulators.cloud_storage_http import Fault, Server
 from shared.simulators.cloud_storage_objects import Metadata, Objects, StoredObject
-
-log = logging.getLogger(__name__)
 
 
 class CloudStorage:
@@ -89,5 +87,5 @@ class CloudStorage:
             return
         try:
             self._on_finalize(dict(stored.metadata))
-        except Exception:
+        except Exception:  # noqa: BLE001 - the upload is done; what a listener does about it is its own
             log.exception("cloud_storage.on_finalize")

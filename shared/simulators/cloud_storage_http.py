@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import socket
 import threading
 import time
@@ -15,9 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from shared.log import log
 from shared.simulators.cloud_storage_objects import Refused
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +150,7 @@ class Server(ThreadingHTTPServer):
             return self._respond(request)
         except Refused as refused:
             return error_response(refused.status, refused.message, refused.reason)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a bug here must not look like a network fault to the client
             log.exception("cloud_storage.failed")
             return error_response(500, "the simulator failed; its log says how", "internalError")
 

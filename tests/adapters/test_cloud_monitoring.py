@@ -63,6 +63,13 @@ def totals(server: MonitoringServer) -> list[int]:
     return [point.value.int64_value for point in server.points("spend", VENDOR)]
 
 
+@pytest.fixture(autouse=True)
+def _heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever other tests have done to our logger, its lines reach these."""
+    caplog.set_level(logging.INFO, "atelier")
+    monkeypatch.setattr(logging.getLogger("atelier"), "propagate", True)
+
+
 def problems(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.message == "metrics.not_written"]
 

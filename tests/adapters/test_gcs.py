@@ -211,7 +211,7 @@ def test_a_download_that_breaks_off_goes_on(server: CloudStorage, blobs: CloudSt
 def test_a_missing_bucket_is_named_with_the_fix(server: CloudStorage) -> None:
     blobs = CloudStorageBlobStore("missing")
     for call in every_call(blobs):
-        with pytest.raises(StoreUnusable, match="gs://missing-outputs does not exist; create it .*ATELIER_BLOBS_URL"):
+        with pytest.raises(StoreUnusable, match=r"gs://missing-outputs does not exist; create it .*ATELIER_BLOBS_URL"):
             call()
     blobs.close()
 
@@ -219,7 +219,7 @@ def test_a_missing_bucket_is_named_with_the_fix(server: CloudStorage) -> None:
 def test_a_missing_permission_is_named_with_the_role(server: CloudStorage, blobs: CloudStorageBlobStore) -> None:
     server.fail(status=403, times=100)
     for call in every_call(blobs):
-        with pytest.raises(StoreUnusable, match="no permission on gs://test-outputs: grant roles/storage.objectUser"):
+        with pytest.raises(StoreUnusable, match=r"no permission on gs://test-outputs: grant roles/storage\.objectUser"):
             call()
 
 
@@ -232,7 +232,7 @@ def test_a_service_that_is_down_is_unavailable_soon(
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):
             call()
-        assert time.monotonic() - began < 40  # a piece of 8 MiB is given 32 s more on a slow line
+        assert time.monotonic() - began < 3
 
 
 def test_a_service_that_hangs_is_unavailable_soon(
