@@ -20,8 +20,8 @@ from queue import SimpleQueue
 from functions._push import ACKS, Connection, push_body
 from shared.adapters import wiring
 from shared.adapters.chaos import Chaos, Dice
-from shared.adapters.local_bus import Subscription
 from shared.adapters.pubsub_pull import PubSubConsumer, Received
+from shared.adapters.wiring import Subscription
 from shared.errors import SettingsError, StoreUnavailable
 from shared.log import log
 
@@ -325,6 +325,4 @@ class _Chances:
 def _consumers() -> dict[str, Subscription]:
     """Return the subscription of every function."""
     rows = wiring.functions()
-    return {
-        s.name: s for subscriptions in wiring.local_subscriptions().values() for s in subscriptions if s.name in rows
-    }
+    return {s.name: s for subscriptions in wiring.subscriptions().values() for s in subscriptions if s.name in rows}

@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ from shared.settings import Settings
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from werkzeug.serving import BaseWSGIServer
+
+    from functions._emulated import EmulatedCloud
 
 LOOK_EVERY_S = 1.0
 PAGE = 1000
@@ -53,9 +56,10 @@ def up(options: argparse.Namespace, settings: Settings) -> int:
         stop = threading.Event()
         watcher = threading.Thread(target=inbox.watch, args=(stop,), daemon=True)
         watcher.start()
-        _say(options, server.port, home)
         try:
-            server.serve_forever()  # returns on Ctrl-C
+            with suppress(KeyboardInterrupt):  # which may come before the server returns on it by itself
+                _say(options, server.port, home)
+                server.serve_forever()
             print("stopping", file=sys.stderr)
         finally:
             stop.set()
@@ -72,21 +76,25 @@ def _up_emulated(options: argparse.Namespace, settings: Settings) -> int:
     _listener(options.port).close()  # its server would try for seconds, and tell its log alone
     with EmulatedCloud(settings, parallel=options.parallel, ops_port=options.port) as cloud:
         demand_usable(cloud.services)
-        ops, inbox = cloud.endpoints["ops"], cloud.services.blobs.uri("inbox", "any").removesuffix("any")
-        if options.json:
-            told = {"ops": ops, "inbox": inbox, "functions": cloud.endpoints, "environment": cloud.environment}
-            print(json.dumps(told), flush=True)
-        else:
-            joining = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in cloud.environment.items())
-            print(f"ops page  {ops}\ninbox     {inbox}  (.json, .jsonl, .csv)\n")
-            print(f"In another terminal, any command joins in after\n{joining}\n\nCtrl-C stops", flush=True)
         try:
+            _say_emulated(options, cloud)
             while True:
                 cloud.check()
                 cloud.services.clock.sleep(LOOK_EVERY_S)
         except KeyboardInterrupt:
             print("stopping", file=sys.stderr)
     return 0
+
+
+def _say_emulated(options: argparse.Namespace, cloud: EmulatedCloud) -> None:
+    ops, inbox = cloud.endpoints["ops"], cloud.services.blobs.uri("inbox", "any").removesuffix("any")
+    if options.json:
+        told = {"ops": ops, "inbox": inbox, "functions": cloud.endpoints, "environment": cloud.environment}
+        print(json.dumps(told), flush=True)
+    else:
+        joining = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in cloud.environment.items())
+        print(f"ops page  {ops}\ninbox     {inbox}  (.json, .jsonl, .csv)\n")
+        print(f"In another terminal, any command joins in after\n{joining}\n\nCtrl-C stops", flush=True)
 
 
 def _server(app: WSGIApplication, port: int) -> BaseWSGIServer:

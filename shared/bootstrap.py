@@ -271,11 +271,11 @@ def home_path(settings: Settings) -> Path:
 
 def local_bus(settings: Settings, clock: Clock) -> LocalBus:
     """Build the durable local bus with a subscription for every row of `infra/functions.json`."""
+    from shared.adapters import wiring
     from shared.adapters.local_bus import LocalBus
-    from shared.adapters.wiring import local_subscriptions
 
     path = _local_path("ATELIER_BUS_URL", settings.bus_url, "local", home_path(settings) / "bus.db")
-    return LocalBus(str(path), clock, subscriptions=local_subscriptions())
+    return LocalBus(str(path), clock, subscriptions=wiring.subscriptions())
 
 
 def _documents(settings: Settings) -> DocumentStore:

@@ -100,7 +100,7 @@ def test_a_row_lists_exactly_what_its_code_can_publish(name: str) -> None:
 
 
 def test_every_topic_has_a_local_subscription_and_all_but_the_last_resort_a_dead_letter_topic() -> None:
-    local = wiring.local_subscriptions()
+    local = wiring.subscriptions()
     assert set(local) == {row["trigger"]["topic"] for row in EVENT_ROWS.values()} | PUBLIC
     for topic, [subscription] in local.items():
         assert subscription.dead_letter_topic == (

@@ -26,10 +26,10 @@ from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrp
 from google.cloud.firestore_v1.types import firestore
 
 from shared.adapters import document_rules, firestore_values, query_rules
+from shared.adapters.google_cloud import LOGIN, line, no_credentials
 from shared.errors import (
     DocumentTooLarge,
     InvalidDocument,
-    SettingsError,
     StoreConflict,
     StoreUnavailable,
     StoreUnusable,
@@ -61,7 +61,6 @@ class FirestoreDocumentStore:
         database: str = DEFAULT_DATABASE,
         *,
         indexes: Mapping[str, Any] | None = None,
-        timeout_s: float = TIMEOUT_S,
         give_up_s: float = GIVE_UP_S,
     ) -> None:
         declared = query_rules.load_indexes() if indexes is None else indexes
@@ -70,7 +69,6 @@ class FirestoreDocumentStore:
         self._project, self._database_id = project, database
         self._database = f"projects/{project}/databases/{database}"
         self._root = f"{self._database}/documents/"
-        self._timeout_s = timeout_s
         self._metadata = (("google-cloud-resource-prefix", self._database), *_emulator_metadata())
         self._transport = FirestoreGrpcTransport(channel=_channel())
         self._client = FirestoreClient(transport=self._transport)
@@ -182,7 +180,7 @@ class FirestoreDocumentStore:
 
     def _options(self) -> dict[str, Any]:
         """Every call has a deadline, and none a retry that the library would decide on."""
-        return {"timeout": self._timeout_s, "retry": None, "metadata": self._metadata}
+        return {"timeout": TIMEOUT_S, "retry": None, "metadata": self._metadata}
 
     def _contended(self, _error: Exception) -> None:
         self.counts.add(conflicts=1)
@@ -215,10 +213,10 @@ class FirestoreDocumentStore:
         except exceptions.GoogleAPICallError as error:
             raise self._translation(error) from None
         except GoogleAuthError as error:
-            raise StoreUnusable(f"no access to Firestore: {error}") from None
+            raise StoreUnusable(f"Firestore does not accept our credentials: {LOGIN} ({line(error)})") from None
 
     def _translation(self, error: BaseException | None) -> Exception:
-        text = getattr(error, "message", None) or str(error)
+        text = line(getattr(error, "message", None) or str(error))
         where = f"database {self._database_id!r} of project {self._project!r}"
         match error:
             case exceptions.NotFound() if "database" in text.lower() and "does not exist" in text:
@@ -229,7 +227,8 @@ class FirestoreDocumentStore:
             case exceptions.FailedPrecondition() if "Datastore Mode" in text:
                 return StoreUnusable(f"{where} is in Datastore mode; ATELIER_STATE_URL needs one in native mode")
             case exceptions.Forbidden() | exceptions.Unauthorized():
-                return StoreUnusable(f"no access to {where}: grant roles/datastore.user to this account ({text})")
+                fix = "grant roles/datastore.user to this account, or correct ATELIER_STATE_URL"
+                return StoreUnusable(f"no access to {where}: {fix} ({text})")
             case (
                 exceptions.Aborted()
                 | exceptions.AlreadyExists()
@@ -251,8 +250,7 @@ def _channel() -> grpc.Channel:
     try:
         credentials, _ = google.auth.default(scopes=FirestoreGrpcTransport.AUTH_SCOPES)
     except GoogleAuthError as error:
-        fix = "run `gcloud auth application-default login`, or set FIRESTORE_EMULATOR_HOST"
-        raise SettingsError(f"ATELIER_STATE_URL names Firestore, but there are no credentials: {fix}") from error
+        raise no_credentials("Firestore", error) from None
     return FirestoreGrpcTransport.create_channel(credentials=credentials, options=_KEEP_ALIVE)
 
 

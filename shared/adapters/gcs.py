@@ -26,6 +26,7 @@ from google.oauth2 import service_account
 from requests.adapters import HTTPAdapter
 
 from shared.adapters import blob_rules, gcs_errors
+from shared.adapters.google_cloud import no_credentials
 from shared.errors import BlobExists, BlobNotFound, BlobTooLarge, InvalidBlobName, SettingsError, StoreUnavailable
 from shared.log import log
 from shared.ports import BlobInfo
@@ -55,13 +56,13 @@ class CloudStorageBlobStore:
         SettingsError: *prefix* cannot begin the name of a bucket, or this machine has no credentials.
     """
 
-    def __init__(self, prefix: str, client: Client | None = None, project: str | None = None) -> None:
+    def __init__(self, prefix: str, client: Client | None = None) -> None:
         self._real = {bucket: f"{prefix}-{bucket}" for bucket in BUCKETS}
         self._logical = {real: bucket for bucket, real in self._real.items()}
         for real in self._logical:
             _check_bucket(real)
         self._owns_client = client is None
-        self._client = client or _new_client(project)
+        self._client = client or _new_client()
 
     def close(self) -> None:
         """Close all connections."""
@@ -283,18 +284,15 @@ def _send(blob: Any, data: bytes | Iterable[bytes], **options: Any) -> None:
 
 
 def _retry() -> Any:
-    """Begins another try until `WAIT_S` have passed; a slow transfer that breaks off later is the caller's to repeat."""
+    """Begins tries until `WAIT_S` have passed; a slow transfer that breaks off later is the caller's to repeat."""
     return _RETRY.with_timeout(WAIT_S)
 
 
-def _new_client(project: str | None) -> Client:
+def _new_client() -> Client:
     try:
-        client = Client(project=project)
+        client = Client()
     except (DefaultCredentialsError, OSError) as error:
-        raise SettingsError(
-            f"gs:// needs Google Cloud credentials: run `gcloud auth application-default login`, or set "
-            f"GOOGLE_APPLICATION_CREDENTIALS to a key file ({error})"
-        ) from None
+        raise no_credentials("Cloud Storage", error) from None
     session = client._http  # noqa: SLF001 - the client has no public way to a larger pool
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(pool_connections=POOL_SIZE, pool_maxsize=POOL_SIZE))

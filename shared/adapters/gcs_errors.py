@@ -13,6 +13,7 @@ from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError, RefreshError
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
+from shared.adapters.google_cloud import LOGIN
 from shared.errors import BlobNotFound, PipelineError, StoreUnavailable, StoreUnusable
 
 TRANSPORT_ERRORS = (
@@ -49,9 +50,7 @@ def _in_our_words(error: BaseException, uri: str) -> PipelineError:
     if isinstance(error, DataCorruption):
         return StoreUnavailable(f"{uri} did not come through whole: its checksum does not match")
     if isinstance(error, RefreshError) and not error.retryable:
-        return StoreUnusable(
-            f"Google refuses the credentials for {uri}: run `gcloud auth application-default login`, or renew the key"
-        )
+        return StoreUnusable(f"Google refuses the credentials for {uri}: {LOGIN}")
     status = _status(error)
     if status == 404 and _NO_BUCKET not in str(error):
         return BlobNotFound(f"there is no {uri}")
@@ -72,7 +71,7 @@ def _mended_by(status: int, message: str, uri: str) -> str:
     if status == 404:
         return f"the bucket {bucket} does not exist; create it (terraform apply) or correct ATELIER_BLOBS_URL"
     if status == 401:
-        return f"{bucket} takes no anonymous calls; run `gcloud auth application-default login`"
+        return f"{bucket} takes no anonymous calls: {LOGIN}"
     found = _ACCOUNT.search(message)
     whom = found[1] if found else "the account of this process"
     return f"no permission on {bucket}: grant roles/storage.objectUser on the bucket to {whom}"

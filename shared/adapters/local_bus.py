@@ -17,6 +17,7 @@ from shared.adapters import bus_table, message_rules
 from shared.adapters.chaos import Chaos, Dice
 from shared.adapters.local_process import owner_is_alive, process_owner
 from shared.adapters.sqlite_file import SqliteFile
+from shared.adapters.wiring import Subscription
 from shared.errors import InvalidEvent, SettingsError
 from shared.ports import Clock, Json, Message
 
@@ -24,25 +25,6 @@ NO_ANSWER = "no acknowledgement in time"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LEAST_STEP_S = 0.1  # so that a subscription without a minimum back-off still backs off
-
-
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """A consumer's own copy of a topic.
-
-    Attributes:
-        ack_deadline_s: how long a delivery may take before it counts as failed.
-        max_deliveries: after so many the message goes to *dead_letter_topic*; without one it is tried for ever.
-        min_backoff_s, max_backoff_s: bounds of the wait after a nack, which doubles with every delivery.
-    """
-
-    name: str
-    topic: str
-    ack_deadline_s: float
-    max_deliveries: int
-    min_backoff_s: float
-    max_backoff_s: float
-    dead_letter_topic: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.pubsub_v1 import PublisherClient, PublishRequest, PubsubMessage
 
 from shared.adapters import message_rules
+from shared.adapters.google_cloud import LOGIN, line, no_credentials
 from shared.errors import InvalidEvent, PipelineError, SettingsError, StoreUnavailable, StoreUnusable
 from shared.ports import Message
 
@@ -26,7 +27,6 @@ from shared.ports import Message
 MAX_REQUEST_MESSAGES = 1_000
 MAX_REQUEST_BYTES = 9_500_000
 FIELD_BYTES = 6  # a message's tag and length inside its request
-LOGIN = "run `gcloud auth application-default login`, or deploy with a service account"
 
 _PROJECT_ID = re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _ENCODED: Any = PubsubMessage.pb()  # the message class below the wrapper, which costs several times as much
@@ -58,7 +58,7 @@ class PubSubBus:
         try:
             self._client = PublisherClient()
         except DefaultCredentialsError as error:
-            raise no_credentials(error) from None
+            raise no_credentials("Pub/Sub", error) from None
 
     def close(self) -> None:
         """Close the connection."""
@@ -88,7 +88,7 @@ class PubSubBus:
         try:
             self._client.publish(PublishRequest.wrap(request), retry=retry, timeout=attempt)
         except (api.GoogleAPIError, GoogleAuthError) as error:
-            raise translate(error, self._project, topic) from None
+            raise _translation(error, self._project, topic) from None
 
 
 def check_project(project: str) -> None:
@@ -100,16 +100,11 @@ def check_project(project: str) -> None:
         raise SettingsError(f"{project!r} is no project id; `gcloud projects list` shows yours")
 
 
-def no_credentials(error: DefaultCredentialsError) -> SettingsError:
-    """Return our error for credentials that are missing or unreadable."""
-    return SettingsError(f"Pub/Sub needs Google Cloud credentials: {LOGIN} ({_line(error)})")
-
-
-def translate(error: Exception, project: str, topic: str) -> PipelineError:
+def _translation(error: Exception, project: str, topic: str) -> PipelineError:
     """Return our error for one of a call about *topic*, with what would mend it."""
-    text = _line(error)
+    text = line(error)
     if isinstance(error, api.RetryError):
-        return StoreUnavailable(f"Pub/Sub did not take messages for {topic!r} in time: {_line(error.cause or error)}")
+        return StoreUnavailable(f"Pub/Sub did not take messages for {topic!r} in time: {line(error.cause or error)}")
     if isinstance(error, api.NotFound):
         return StoreUnusable(_missing(text, project, topic))
     if isinstance(error, api.PermissionDenied):
@@ -158,8 +153,3 @@ def _batches(messages: Iterable[Any]) -> Iterator[list[Any]]:
         size_bytes += message_bytes
     if batch:
         yield batch
-
-
-def _line(error: BaseException) -> str:
-    """The error in one line of bounded length."""
-    return " ".join(str(error).split())[:300]

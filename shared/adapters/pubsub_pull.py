@@ -18,7 +18,8 @@ from google.auth.exceptions import DefaultCredentialsError
 from google.pubsub_v1 import AcknowledgeRequest, ModifyAckDeadlineRequest, PullRequest, PullResponse, SubscriberClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
-from shared.adapters.pubsub import check_project, no_credentials
+from shared.adapters.google_cloud import line, no_credentials
+from shared.adapters.pubsub import check_project
 from shared.errors import StoreUnavailable
 
 TIMEOUT_S = 10.0
@@ -52,7 +53,7 @@ class PubSubConsumer:
             # Two connections, so that waiting pulls can be ended and the last answers still given.
             self._pulls, self._answers = _client(), _client()
         except DefaultCredentialsError as error:
-            raise no_credentials(error) from None
+            raise no_credentials("Pub/Sub", error) from None
 
     def path(self, subscription: str) -> str:
         """Return the full name of a subscription."""
@@ -70,7 +71,7 @@ class PubSubConsumer:
         except (api.DeadlineExceeded, api.Cancelled):
             return []
         except api.GoogleAPIError as error:
-            raise StoreUnavailable(f"the subscription {subscription!r} cannot be pulled from: {error}") from None
+            raise StoreUnavailable(f"the subscription {subscription!r} cannot be pulled from: {line(error)}") from None
         return [_received(row) for row in PullResponse.pb(response).received_messages]
 
     def acknowledge(self, subscription: str, ack_ids: Sequence[str]) -> None:
@@ -104,7 +105,7 @@ class PubSubConsumer:
         try:
             call(request, retry=None, timeout=TIMEOUT_S)
         except api.GoogleAPIError as error:
-            raise StoreUnavailable(f"Pub/Sub did not take an answer: {error}") from None
+            raise StoreUnavailable(f"Pub/Sub did not take an answer: {line(error)}") from None
 
 
 def _client() -> SubscriberClient:

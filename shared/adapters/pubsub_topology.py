@@ -23,8 +23,9 @@ from google.pubsub_v1 import (
 from google.pubsub_v1 import Subscription as PubSubSubscription
 
 from shared.adapters import wiring
-from shared.adapters.local_bus import Subscription
+from shared.adapters.google_cloud import line
 from shared.adapters.pubsub import check_project
+from shared.adapters.wiring import Subscription
 from shared.errors import SettingsError, StoreUnavailable
 
 TIMEOUT_S = 10.0
@@ -41,7 +42,7 @@ class Topology:
 
 def declared() -> Topology:
     """Return what the wiring table asks for: a subscription per function, and "results" for whoever listens."""
-    topics = wiring.local_subscriptions()
+    topics = wiring.subscriptions()
     return Topology(tuple(sorted(topics)), tuple(s for name in sorted(topics) for s in topics[name]))
 
 
@@ -67,9 +68,9 @@ def create(project: str, endpoints: Mapping[str, str] | None = None, *, topology
                 endpoint = (endpoints or {}).get(subscription.name)
                 _create_subscription(subscriber, as_pubsub(subscription, project, endpoint))
         except (api.InvalidArgument, api.NotFound) as error:
-            raise SettingsError(f"Pub/Sub refuses the topology: {error.message}") from None
+            raise SettingsError(f"Pub/Sub refuses the topology: {line(error.message)}") from None
         except api.GoogleAPIError as error:
-            raise StoreUnavailable(f"the Pub/Sub emulator did not create the topology: {error}") from None
+            raise StoreUnavailable(f"the Pub/Sub emulator did not create the topology: {line(error)}") from None
 
 
 def as_pubsub(subscription: Subscription, project: str, endpoint: str | None = None) -> PubSubSubscription:

@@ -1,18 +1,37 @@
-"""The wiring table `infra/functions.json`, read for the local system."""
+"""The wiring table `infra/functions.json`, and the subscriptions it asks for."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.adapters.local_bus import Subscription
 from shared.errors import SettingsError
 
 TABLE = Path(__file__).parents[2] / "infra" / "functions.json"
 DEAD_LETTER = "dead-letter"
 RESULTS = "results"  # public: upstream systems subscribe to it; locally the command line does
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A consumer's own copy of a topic.
+
+    Attributes:
+        ack_deadline_s: how long a delivery may take before it counts as failed.
+        max_deliveries: after so many the message goes to *dead_letter_topic*; without one it is tried for ever.
+        min_backoff_s, max_backoff_s: bounds of the wait after a nack, which doubles with every delivery.
+    """
+
+    name: str
+    topic: str
+    ack_deadline_s: float
+    max_deliveries: int
+    min_backoff_s: float
+    max_backoff_s: float
+    dead_letter_topic: str | None = None
 
 
 def functions() -> Mapping[str, Mapping[str, Any]]:
@@ -24,7 +43,7 @@ def functions() -> Mapping[str, Mapping[str, Any]]:
     return rows
 
 
-def local_subscriptions() -> dict[str, list[Subscription]]:
+def subscriptions() -> dict[str, list[Subscription]]:
     """Return the subscriptions of every topic: one per function, and one on `results` for the command line."""
     topics: dict[str, list[Subscription]] = {
         RESULTS: [Subscription(RESULTS, RESULTS, 60.0, 5, 1.0, 60.0, None)],

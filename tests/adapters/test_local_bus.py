@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from shared.adapters.chaos import Chaos
-from shared.adapters.local_bus import NO_ANSWER, Delivery, LocalBus, Subscription
+from shared.adapters.local_bus import NO_ANSWER, Delivery, LocalBus
+from shared.adapters.wiring import Subscription
 from shared.clock import ManualClock
 from shared.errors import InvalidEvent, SettingsError, StoreUnavailable
 from shared.ports import Message

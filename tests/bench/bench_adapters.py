@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from shared.adapters.filesystem import FilesystemBlobStore
-from shared.adapters.local_bus import LocalBus, Subscription
+from shared.adapters.local_bus import LocalBus
 from shared.adapters.sqlite import SqliteDocumentStore
+from shared.adapters.wiring import Subscription
 from shared.clock import SystemClock
 from shared.ports import Message, create, put
 

@@ -173,7 +173,7 @@ def _measure(kind: str, pause_s: float) -> dict[str, Any]:
 
 
 def _system(home: Path, clock: Clock) -> Counted:
-    bus = CountedBus(str(home / "bus.db"), clock, subscriptions=wiring.local_subscriptions())
+    bus = CountedBus(str(home / "bus.db"), clock, subscriptions=wiring.subscriptions())
     services = bootstrap.build(Settings(home=str(home)), clock, bus=bus)
     provider = TimedProvider(services.provider("offline"))
     services._providers["offline"] = provider

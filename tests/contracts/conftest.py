@@ -18,12 +18,13 @@ import pytest
 from shared.adapters.cloud_monitoring import CloudMonitoringMetrics
 from shared.adapters.filesystem import FilesystemBlobStore
 from shared.adapters.gcs import CloudStorageBlobStore
-from shared.adapters.local_bus import Delivery, LocalBus, Subscription
+from shared.adapters.local_bus import Delivery, LocalBus
 from shared.adapters.log_metrics import LogMetrics
 from shared.adapters.pubsub import PubSubBus
 from shared.adapters.pubsub_pull import PubSubConsumer, Received
 from shared.adapters.pubsub_topology import Topology, create
 from shared.adapters.sqlite import SqliteDocumentStore
+from shared.adapters.wiring import Subscription
 from shared.clock import ManualClock
 from shared.errors import PipelineError
 from shared.log import configure, log

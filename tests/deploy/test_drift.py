@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from shared.adapters import wiring
-from shared.adapters.local_bus import Subscription
 from shared.adapters.query_rules import load_indexes
+from shared.adapters.wiring import Subscription
 from tests.deploy import planned
 from tests.deploy.recorded import RecordingStore
 
@@ -21,7 +21,7 @@ if planned.TERRAFORM is None:
     pytest.skip("what Terraform would create is left out: there is no terraform on the PATH", allow_module_level=True)
 
 INFRA = Path(__file__).parents[2] / "infra"
-LOCAL = {s.name: s for subscriptions in wiring.local_subscriptions().values() for s in subscriptions}
+LOCAL = {s.name: s for subscriptions in wiring.subscriptions().values() for s in subscriptions}
 FUNCTIONS = {name: s for name, s in LOCAL.items() if name != wiring.RESULTS}
 COMPOSITE = {
     (collection, tuple(fields)) for collection, rows in load_indexes().items() for fields in rows.get("composite", ())
@@ -57,7 +57,7 @@ def test_the_configuration_is_formatted_as_its_reader_and_people_expect() -> Non
 
 def test_terraform_makes_the_topics_that_the_local_bus_has(plan: Planned) -> None:
     topics = plan["google_pubsub_topic.this"]
-    assert {topic["name"] for topic in topics.values()} == set(wiring.local_subscriptions())
+    assert {topic["name"] for topic in topics.values()} == set(wiring.subscriptions())
 
 
 def test_every_function_with_a_topic_has_one_subscription_and_nothing_else_has(plan: Planned) -> None:

@@ -14,9 +14,9 @@ from functions import _runtime
 from functions._decode import Event
 from functions._local import LocalSystem
 from shared import bootstrap
+from shared.adapters import wiring
 from shared.adapters.chaos import Chaos
 from shared.adapters.local_bus import LocalBus
-from shared.adapters.wiring import local_subscriptions
 from shared.bootstrap import Services
 from shared.clock import ManualClock
 from shared.domain.intake import Envelope
@@ -87,7 +87,7 @@ class Pipeline(Observed):
         self.home = home
         self.clock = clock or ManualClock()
         home.mkdir(parents=True, exist_ok=True)
-        bus = LocalBus(str(home / "bus.db"), self.clock, subscriptions=local_subscriptions(), chaos=chaos)
+        bus = LocalBus(str(home / "bus.db"), self.clock, subscriptions=wiring.subscriptions(), chaos=chaos)
         self.services = bootstrap.build(Settings(home=str(home), **settings), self.clock, bus=bus)
         self.results: list[Json] = []
         self.system = LocalSystem(self.services, self.results.append)
