@@ -12,26 +12,29 @@ from collections.abc import Sequence
 
 from functions import _job_commands, _run, _system_commands, _up
 from shared.domain.money import parse_usd
-from shared.errors import PipelineError
+from shared.errors import PipelineError, Retryable
 from shared.settings import Settings
 
-WRONG_USAGE = 2
+DID_NOT_SUCCEED, WRONG_USAGE = 1, 2
 LARGEST_PORT = 65_535
 LONGEST_LINK_S = 604_800  # seven days, the most that Cloud Storage signs for
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if getattr(options, "parallel", False) and not options.emulators:
+        parser.error("--parallel is about --emulators, which is missing")
     try:
         settings = Settings.from_environment(os.environ)
         return int(options.run(options, settings))
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
-        return WRONG_USAGE
+        return DID_NOT_SUCCEED if isinstance(error, Retryable) else WRONG_USAGE
     except BrokenPipeError:
         sys.stderr.close()
-        return 1
+        return DID_NOT_SUCCEED
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         return 130

@@ -7,6 +7,7 @@ bucket, the Scheduler's tick, and starting an instance anew when one has died.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
@@ -25,15 +26,16 @@ from shared.adapters import pubsub_topology, wiring
 from shared.adapters.chaos import Chaos
 from shared.adapters.pubsub_topology import Topology
 from shared.bootstrap import Services
-from shared.errors import PipelineError, SettingsError
+from shared.errors import PipelineError, SettingsError, StoreUnavailable
 from shared.log import log
 from shared.ports import Message
-from shared.settings import Settings
+from shared.settings import PREFIX, Settings
 from shared.simulators.cloud_storage import CloudStorage
 
 ROOT = Path(__file__).parents[1]
 PROJECT = "atelier-emulated"
 LOOK_EVERY_S = 0.2
+JOIN_S = 1.0
 
 
 class EmulatedCloud:
@@ -55,7 +57,6 @@ class EmulatedCloud:
         chaos: Chaos | None = None,
         topology: Topology | None = None,
         emulators: Emulators | None = None,
-        extra: Mapping[str, str] | None = None,
     ) -> None:
         """Prepare; nothing is started yet.
 
@@ -65,16 +66,24 @@ class EmulatedCloud:
             chaos: what the parallel pushes do wrong on purpose.
             topology: of topics and subscriptions; by default the declared one.
             emulators: running ones, in place of new ones.
-            extra: further variables for the functions.
         """
-        self._settings = settings
+        home = bootstrap.home_path(settings)
+        self.home = home / "emulated"
+        self._lock_file = home / "emulated.lock"
+        self._settings = replace(
+            settings,
+            home=str(self.home),
+            state_url=f"firestore://{project}",
+            bus_url=f"pubsub://{project}",
+            blobs_url=f"gs://{project}",
+            metrics_url="",  # there is no emulator of Cloud Monitoring
+            push_audience="",  # nor a push that carries a token
+        )
         self._project = project
         self._parallel = parallel
         self._chaos = chaos
         self._topology = topology
         self._emulators = emulators
-        self._extra = dict(extra or {})
-        self.home = bootstrap.home_path(settings) / "emulated"
         self._ports = {name: free_port() for name in wiring.functions()}
         self._ports["ops"] = ops_port or self._ports["ops"]
         self.endpoints = {name: f"http://127.0.0.1:{port}/" for name, port in self._ports.items()}
@@ -100,37 +109,17 @@ class EmulatedCloud:
         self.stop()
 
     def start(self) -> None:
-        """Start everything and return when every function answers. Raises SettingsError when something cannot be."""
+        """Start everything and return when every function answers.
+
+        Raises:
+            SettingsError: something cannot be started, or another process does this in the same home.
+        """
+        self._lock()
         shutil.rmtree(self.home, ignore_errors=True)
         self.processes = ProcessGroup(self.home / "logs")
         self._undo.append(self.processes.stop)
-        emulators = self._emulators or start_emulators(self.processes)
-        storage = CloudStorage(on_finalize=self._notify)
-        storage.start()
-        self._undo.append(storage.stop)
-        self.environment = {
-            **emulators.environment,
-            "STORAGE_EMULATOR_HOST": storage.url,
-            "GOOGLE_CLOUD_PROJECT": self._project,
-            "ATELIER_HOME": str(self.home),
-            "ATELIER_STATE_URL": f"firestore://{self._project}",
-            "ATELIER_BUS_URL": f"pubsub://{self._project}",
-            "ATELIER_BLOBS_URL": f"gs://{self._project}",
-        }
-        for bucket in ("inbox", "outputs"):
-            storage.create_bucket(f"{self._project}-{bucket}")
-        self._join(self.environment)
-        endpoints = {} if self._parallel else self._consumers()
-        pubsub_topology.create(self._project, endpoints, topology=self._topology)
-        self.services = bootstrap.build(
-            replace(
-                self._settings,
-                home=str(self.home),
-                state_url=self.environment["ATELIER_STATE_URL"],
-                bus_url=self.environment["ATELIER_BUS_URL"],
-                blobs_url=self.environment["ATELIER_BLOBS_URL"],
-            )
-        )
+        self._start_back_ends()
+        self.services = bootstrap.build(self._settings)
         self._undo.append(self.services.close)
         for name in self._ports:
             self._serve(name)
@@ -149,15 +138,44 @@ class EmulatedCloud:
         """End everything that was started, the last first."""
         self._stopping.set()
         for thread in self._threads:
-            thread.join()
+            thread.join(JOIN_S)  # one that waits for a dead emulator ends with this process
         while self._undo:
             self._undo.pop()()
 
     def check(self) -> None:
-        """Raise SettingsError when an emulator has ended: what it kept is lost."""
+        """Raise StoreUnavailable when an emulator has ended: what it kept is lost."""
         for name in self.processes.ended():
             if name not in self._ports:
-                raise SettingsError(f"the {name} emulator has ended; its log is {self.processes.log(name)}")
+                raise StoreUnavailable(f"the {name} emulator has ended; its log is {self.processes.log(name)}")
+
+    def _lock(self) -> None:
+        """Keep others from starting in the same home, and from removing what this one keeps there."""
+        file = self._lock_file.open("w")
+        self._undo.append(file.close)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsError(
+                f"the emulators are running in {self._lock_file.parent} already; set ATELIER_HOME to another folder"
+            ) from None
+
+    def _start_back_ends(self) -> None:
+        """Start what keeps documents, messages and objects, lead this process to it, and make the resources."""
+        emulators = self._emulators or start_emulators(self.processes)
+        storage = CloudStorage(on_finalize=self._notify)
+        storage.start()
+        self._undo.append(storage.stop)
+        for bucket in ("inbox", "outputs"):
+            storage.create_bucket(f"{self._project}-{bucket}")
+        self.environment = {
+            **emulators.environment,
+            "STORAGE_EMULATOR_HOST": storage.url,
+            "GOOGLE_CLOUD_PROJECT": self._project,
+            **self._settings.environment(),
+        }
+        self._join(self.environment)
+        endpoints = {} if self._parallel else self._consumers()
+        pubsub_topology.create(self._project, endpoints, topology=self._topology)
 
     def _join(self, environment: Mapping[str, str]) -> None:
         """Lead this process's own clients to the emulators, until the end."""
@@ -183,8 +201,9 @@ class EmulatedCloud:
         # -P: like the deployed console script, it does not find the repository by being started in it.
         command = [sys.executable, "-P", "-m", "functions_framework", "--target", row["entry_point"]]
         where = ["--source", row["source"], "--host", "127.0.0.1", "--port", str(self._ports[name])]
-        own = {"PYTHONPATH": ".", "K_SERVICE": name, "THREADS": str(row["concurrency"]), **self.environment}
-        environment = {**os.environ, **own, **self._extra}
+        outer = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        own = {"PYTHONPATH": ".", "K_SERVICE": name, "THREADS": str(row["concurrency"])}
+        environment = {**outer, **own, **self.environment}
         self.processes.start(name, [*command, *where], environment=environment, cwd=ROOT)
 
     # ------------------------------------------------------------ what the services do by themselves
@@ -195,6 +214,9 @@ class EmulatedCloud:
                 work()
             except PipelineError as error:
                 log.warning("emulated.failed", extra={"reason": str(error)})
+            except Exception:
+                if not self._stopping.is_set():  # else its connection was closed on it
+                    raise
 
     def _tick(self) -> None:
         """What Cloud Scheduler does every minute."""

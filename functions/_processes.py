@@ -16,21 +16,24 @@ from shared.errors import SettingsError
 
 LOOK_EVERY_S = 0.02
 ANSWER_S = 2.0
-TERM_S = 5.0
 TAIL_BYTES = 2_000
 
 # Reads until this process is gone, then ends its process group, which is that of the children: first kindly.
-_KEEPER = "read _; trap '' TERM; kill -TERM 0; sleep 5; kill -KILL 0"
+_KEEPER = "read _; trap '' TERM; kill -TERM 0; sleep {grace_s}; kill -KILL 0"
 
 
 class ProcessGroup:
-    """Named child processes, each with a log file in *folder*."""
+    """Named child processes, each with a log file in *folder*.
 
-    def __init__(self, folder: Path) -> None:
+    *grace_s*: how long a child may take to end by itself, once it was told to.
+    """
+
+    def __init__(self, folder: Path, *, grace_s: float = 5.0) -> None:
         self._folder = folder
+        self._grace_s = grace_s
         folder.mkdir(parents=True, exist_ok=True)
         self._keeper = subprocess.Popen(  # noqa: S603 - our own text
-            ["/bin/sh", "-c", _KEEPER],
+            ["/bin/sh", "-c", _KEEPER.format(grace_s=grace_s)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,  # else whoever reads our output would wait for the keeper's end
             stderr=subprocess.DEVNULL,
@@ -73,7 +76,7 @@ class ProcessGroup:
         """Wait until a child answers HTTP on *port*. Raises SettingsError with the end of its log when it does not."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end and self._children[name].poll() is None:
-            if _answers(port):
+            if _answers(port, min(ANSWER_S, max(LOOK_EVERY_S, end - time.monotonic()))):
                 return
             time.sleep(LOOK_EVERY_S)
         tail = self.log(name).read_bytes()[-TAIL_BYTES:].decode("utf-8", "replace")
@@ -85,7 +88,7 @@ class ProcessGroup:
             return  # its group is gone, and another may have its number
         for child in self._children.values():
             child.terminate()
-        end = time.monotonic() + TERM_S
+        end = time.monotonic() + self._grace_s
         for child in self._children.values():
             try:
                 child.wait(max(0.0, end - time.monotonic()))
@@ -106,9 +109,9 @@ def free_port() -> int:
         return port
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, timeout_s: float) -> bool:
     # Not urllib, which would ask a proxy that the environment names.
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)) as connection:
         try:
             connection.request("GET", "/")
             connection.getresponse().read()

@@ -73,19 +73,19 @@ def _system(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[S
     services = bootstrap.build(settings)
     demand_usable(services)
     if not isinstance(services.bus, LocalBus):
-        yield services, _deployed
+        yield services, _nothing_to_check
         return
     system = LocalSystem(services)
     system.recover()
     system.start()
     try:
-        yield services, _deployed
+        yield services, _nothing_to_check
     finally:
         system.stop()
 
 
-def _deployed() -> None:
-    """Nothing that could end by itself runs here."""
+def _nothing_to_check() -> None:
+    """Only emulators can end by themselves."""
 
 
 def _carry_out(entries: Sequence[Entry], services: Services, check: Callable[[], None], *, quiet: bool) -> list[Job]:

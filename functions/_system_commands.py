@@ -11,6 +11,7 @@ from functions._console import open_services, show
 from functions._decode import Event
 from functions._request_files import Entry, read_entries
 from functions._table import table
+from shared.adapters.local_bus import LocalBus
 from shared.bootstrap import Services
 from shared.domain.budget import Scope, day_of
 from shared.domain.catalogue import Model, Price, is_retired, prices_on
@@ -203,8 +204,9 @@ def health(options: argparse.Namespace, settings: Settings) -> int:
         f"{r['model']}: {'gone' if r['disabled'] else r['state']} {r['open_until'] or ''} {r['reason'] or ''}"
         for r in rows
     ]
-    queue = services.bus.backlog() if hasattr(services.bus, "backlog") else {}
-    text = "\n".join([*(lines or ["all breakers closed"]), f"{due} jobs due", f"queued events: {queue or 'none'}"])
+    queue = services.bus.backlog() if isinstance(services.bus, LocalBus) else None
+    queued = "Cloud Monitoring knows" if queue is None else queue or "none"
+    text = "\n".join([*(lines or ["all breakers closed"]), f"{due} jobs due", f"queued events: {queued}"])
     show(options, {"breakers": rows, "jobs_due": due, "queued": queue}, text)
     return 0
 

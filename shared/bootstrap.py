@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from shared import log
@@ -35,7 +35,6 @@ from shared.stores.ledger import Ledger
 
 if TYPE_CHECKING:
     from shared.adapters.inspector import Inspector
-    from shared.adapters.local_bus import LocalBus
     from shared.adapters.oidc import PushIdentity
     from shared.domain.catalogue import Catalogue
     from shared.domain.request import Request
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
     from shared.resilience.breakers import Breakers
     from shared.resilience.limiters import Limiters, Limits
 
-
-T = TypeVar("T")
 
 RELEASES_KEPT_S = 300.0
 _RESOURCE = re.compile(r"\(default\)|[a-z0-9][a-z0-9._:-]{2,98}[a-z0-9]")
@@ -65,16 +62,16 @@ class Services:
         settings: Settings,
         clock: Clock,
         documents: DocumentStore,
-        *,
-        blobs: BlobStore | None = None,
-        bus: EventBus | None = None,
-        metrics: MetricSink | None = None,
+        blobs: Callable[[], BlobStore],
+        bus: Callable[[], EventBus],
+        metrics: Callable[[], MetricSink],
     ) -> None:
-        """Back ends that are not given are those that the settings name, built when they are first used."""
+        """Take the documents, which everything needs, and how to build the other back ends when they are first used."""
         self.settings = settings
         self.clock = clock
         self.documents = documents
-        self._given: dict[str, Any] = {"blobs": blobs, "bus": bus, "metrics": metrics}
+        self._builders: dict[str, Callable[[], Any]] = {"blobs": blobs, "bus": bus, "metrics": metrics}
+        self._built: dict[str, Any] = {"documents": documents}
         self.owner = process_owner()
         self.announced = Announced()
         self.cache = Cache(documents, settings.cache_s)
@@ -94,17 +91,20 @@ class Services:
     @property
     def blobs(self) -> BlobStore:
         """Where pieces and manifests are."""
-        return self._part("blobs", lambda: _blobs(self.settings))
+        found: BlobStore = self._part("blobs")
+        return found
 
     @property
     def bus(self) -> EventBus:
         """Where events are published."""
-        return self._part("bus", lambda: _bus(self.settings, self.clock))
+        found: EventBus = self._part("bus")
+        return found
 
     @property
     def metrics(self) -> MetricSink:
         """Where measurements go."""
-        return self._part("metrics", lambda: _metrics(self.settings, self.clock))
+        found: MetricSink = self._part("metrics")
+        return found
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -209,17 +209,15 @@ class Services:
 
     def close(self) -> None:
         """Hand over what was measured, and close every back end's connections."""
-        for part in (*self._given.values(), self.documents):
-            if hasattr(part, "close"):
-                part.close()
+        for part in self._built.values():
+            part.close()
 
-    def _part(self, name: str, build: Callable[[], T]) -> T:
+    def _part(self, name: str) -> Any:
         """The back end of that name, built once: its client is shared by all threads."""
         with self._lock:
-            if self._given[name] is None:
-                self._given[name] = build()
-            part: T = self._given[name]
-            return part
+            if name not in self._built:
+                self._built[name] = self._builders[name]()
+            return self._built[name]
 
     def _limits(self, model: str) -> Limits | None:
         from shared.resilience.limiters import Limits
@@ -238,7 +236,11 @@ def build(settings: Settings, clock: Clock | None = None, *, bus: EventBus | Non
     if settings.push_audience and not settings.push_service_account:
         # An audience is no secret: any Google account gets a token for it.
         raise SettingsError("ATELIER_PUSH_AUDIENCE needs ATELIER_PUSH_SERVICE_ACCOUNT: whose tokens are accepted")
-    return Services(settings, clock or SystemClock(), _documents(settings), bus=bus)
+    clock = clock or SystemClock()
+    # All URLs are read now, so that a wrong one is told at the start and not with the first piece.
+    builders = _documents(settings), _blobs(settings), _bus(settings, clock), _metrics(settings, clock)
+    documents, blobs, events, metrics = builders
+    return Services(settings, clock, documents(), blobs, events if bus is None else lambda: bus, metrics)
 
 
 _services: Services | None = None
@@ -269,60 +271,85 @@ def home_path(settings: Settings) -> Path:
     return home
 
 
-def local_bus(settings: Settings, clock: Clock) -> LocalBus:
-    """Build the durable local bus with a subscription for every row of `infra/functions.json`."""
-    from shared.adapters import wiring
-    from shared.adapters.local_bus import LocalBus
-
-    path = _local_path("ATELIER_BUS_URL", settings.bus_url, "local", home_path(settings) / "bus.db")
-    return LocalBus(str(path), clock, subscriptions=wiring.subscriptions())
-
-
-def _documents(settings: Settings) -> DocumentStore:
+def _documents(settings: Settings) -> Callable[[], DocumentStore]:
     if settings.state_url.startswith("firestore:"):
-        from shared.adapters.firestore import DEFAULT_DATABASE, FirestoreDocumentStore
+        project, database = _resource("ATELIER_STATE_URL", settings.state_url, "firestore")
 
-        project, database = _resource("ATELIER_STATE_URL", settings.state_url)
-        return FirestoreDocumentStore(project, database or DEFAULT_DATABASE)
-    from shared.adapters.sqlite import SqliteDocumentStore
+        def cloud() -> DocumentStore:
+            from shared.adapters.firestore import FirestoreDocumentStore
 
+            return FirestoreDocumentStore(project, database or "(default)")
+
+        return cloud
     path = _local_path("ATELIER_STATE_URL", settings.state_url, "sqlite", home_path(settings) / "state.db")
-    return SqliteDocumentStore(str(path))
+
+    def local() -> DocumentStore:
+        from shared.adapters.sqlite import SqliteDocumentStore
+
+        return SqliteDocumentStore(str(path))
+
+    return local
 
 
-def _blobs(settings: Settings) -> BlobStore:
+def _blobs(settings: Settings) -> Callable[[], BlobStore]:
     if settings.blobs_url.startswith("gs:"):
-        from shared.adapters.gcs import CloudStorageBlobStore
+        prefix, _ = _resource("ATELIER_BLOBS_URL", settings.blobs_url, "gs")
 
-        return CloudStorageBlobStore(_resource("ATELIER_BLOBS_URL", settings.blobs_url)[0])
-    from shared.adapters.filesystem import FilesystemBlobStore
+        def cloud() -> BlobStore:
+            from shared.adapters.gcs import CloudStorageBlobStore
 
+            return CloudStorageBlobStore(prefix)
+
+        return cloud
     path = _local_path("ATELIER_BLOBS_URL", settings.blobs_url, "file", home_path(settings) / "buckets")
-    return FilesystemBlobStore(path)
+
+    def local() -> BlobStore:
+        from shared.adapters.filesystem import FilesystemBlobStore
+
+        return FilesystemBlobStore(path)
+
+    return local
 
 
-def _bus(settings: Settings, clock: Clock) -> EventBus:
-    if not settings.bus_url.startswith("pubsub:"):
-        return local_bus(settings, clock)
-    from shared.adapters.pubsub import PubSubBus
+def _bus(settings: Settings, clock: Clock) -> Callable[[], EventBus]:
+    if settings.bus_url.startswith("pubsub:"):
+        project, _ = _resource("ATELIER_BUS_URL", settings.bus_url, "pubsub")
 
-    return PubSubBus(_resource("ATELIER_BUS_URL", settings.bus_url)[0])
+        def cloud() -> EventBus:
+            from shared.adapters.pubsub import PubSubBus
+
+            return PubSubBus(project)
+
+        return cloud
+    path = _local_path("ATELIER_BUS_URL", settings.bus_url, "local", home_path(settings) / "bus.db")
+
+    def local() -> EventBus:
+        from shared.adapters import wiring
+        from shared.adapters.local_bus import LocalBus
+
+        return LocalBus(str(path), clock, subscriptions=wiring.subscriptions())
+
+    return local
 
 
-def _metrics(settings: Settings, clock: Clock) -> MetricSink:
+def _metrics(settings: Settings, clock: Clock) -> Callable[[], MetricSink]:
     if settings.metrics_url in {"", "log:"}:
-        return LogMetrics()
-    from shared.adapters.cloud_monitoring import CloudMonitoringMetrics
+        return LogMetrics
+    project, _ = _resource("ATELIER_METRICS_URL", settings.metrics_url, "monitoring")
 
-    return CloudMonitoringMetrics(_resource("ATELIER_METRICS_URL", settings.metrics_url)[0], clock)
+    def cloud() -> MetricSink:
+        from shared.adapters.cloud_monitoring import CloudMonitoringMetrics
+
+        return CloudMonitoringMetrics(project, clock)
+
+    return cloud
 
 
-def _resource(name: str, url: str) -> tuple[str, str]:
+def _resource(name: str, url: str, scheme: str) -> tuple[str, str]:
     """The project or prefix that a URL names, and what comes after it. Raises SettingsError."""
-    scheme, _, rest = url.partition("://")
-    first, _, second = rest.partition("/")
-    named = _RESOURCE.fullmatch(first) and (not second or (scheme == "firestore" and _RESOURCE.fullmatch(second)))
-    if not named or f"{scheme}://" not in _ALLOWED[name]:
+    first, _, second = url.removeprefix(f"{scheme}://").partition("/")
+    rest_is_named = not second or (scheme == "firestore" and _RESOURCE.fullmatch(second))
+    if not url.startswith(f"{scheme}://") or not _RESOURCE.fullmatch(first) or not rest_is_named:
         raise _not_understood(name, url)
     return first, second
 

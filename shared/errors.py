@@ -59,7 +59,7 @@ class Unauthenticated(Permanent):
 
 
 class SettingsError(Permanent):
-    """An environment variable is unknown or its value is not allowed."""
+    """What whoever started us has to mend: a setting, a file, a port, credentials, a missing program."""
 
 
 class CatalogueError(Permanent):
@@ -114,7 +114,7 @@ class StoreConflict(Retryable):
 
 
 class StoreUnavailable(Retryable):
-    """The document store, blob store or bus did not answer in time."""
+    """A back end, or who publishes the keys of tokens, did not answer in time."""
 
 
 class StoreUnusable(StoreUnavailable):

@@ -125,6 +125,9 @@ class DocumentStore(Protocol):
     ) -> dict[str, int]:
         """Return `{"count": n, field: sum, …}` over the documents that match, computed by the back end."""
 
+    def close(self) -> None:
+        """Give up connections and files; nothing can be asked afterwards."""
+
 
 # ---------------------------------------------------------------- blobs
 
@@ -177,6 +180,9 @@ class BlobStore(Protocol):
         A secret: it never comes into logs, documents or metrics.
         """
 
+    def close(self) -> None:
+        """Give up connections and files; nothing can be asked afterwards."""
+
 
 # ---------------------------------------------------------------- events
 
@@ -195,6 +201,9 @@ class EventBus(Protocol):
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Hand over *messages* durably. Raises StoreUnavailable: then some of them may be on their way."""
+
+    def close(self) -> None:
+        """Give up connections and files; nothing can be asked afterwards."""
 
 
 # ---------------------------------------------------------------- providers
@@ -300,3 +309,6 @@ class MetricSink(Protocol):
 
     def flush(self) -> None:
         """Hand over what was gathered since the last time. What cannot be handed over is logged, never raised."""
+
+    def close(self) -> None:
+        """Hand over the rest, and give up connections."""

@@ -76,7 +76,7 @@ class Settings:
         "behind Cloud Run's own check, which takes the token's signature away.",
     )
     push_service_account: str = setting(
-        "", "The e-mail of the account whose tokens are accepted. Empty: any account's."
+        "", "The e-mail of the account whose tokens are accepted; needed with `ATELIER_PUSH_AUDIENCE`."
     )
     push_certs_url: str = setting(
         "https://www.googleapis.com/oauth2/v1/certs", "Where the keys are that tokens are signed with."
@@ -139,13 +139,21 @@ class Settings:
             values[fields[name].name] = _value(name, text, fields[name])
         return cls(**values)
 
+    def environment(self) -> dict[str, str]:
+        """Return the variables that make another process read these same settings."""
+        return {
+            PREFIX + f.name.upper(): _text(f, getattr(self, f.name))
+            for f in dataclasses.fields(self)
+            if getattr(self, f.name) != f.default
+        }
+
 
 def describe() -> list[dict[str, str]]:
     """Return name, default, unit and meaning of every setting, for the command line and the README."""
     return [
         {
             "name": PREFIX + f.name.upper(),
-            "default": _text(f),
+            "default": _text(f, f.default),
             "unit": f.metadata["unit"],
             "meaning": f.metadata["meaning"],
         }
@@ -153,13 +161,15 @@ def describe() -> list[dict[str, str]]:
     ]
 
 
-def _text(field: dataclasses.Field[Any]) -> str:
-    default: Any = field.default
+def _text(field: dataclasses.Field[Any], value: Any) -> str:
+    """The value as it stands in the environment."""
     if field.metadata["unit"] == "USD":
-        return format_usd(default)
-    if isinstance(default, tuple):
-        return ",".join(default)
-    return "" if default is None else "false" if default is False else str(default)
+        return format_usd(value)
+    if isinstance(value, dict):
+        return json.dumps(value)
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _unknown(name: str, known: list[str]) -> str:

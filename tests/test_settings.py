@@ -91,3 +91,17 @@ def test_a_setting_of_seconds_bytes_or_money_says_so_in_name_and_unit():
     for field in dataclasses.fields(Settings):
         named = next((unit for ending, unit in units.items() if field.name.endswith(ending)), "")
         assert field.metadata["unit"] == named, field.name
+
+
+def test_the_environment_of_settings_reads_back_as_the_same_settings():
+    changed = Settings(
+        home="/somewhere",
+        providers=("offline", "template"),
+        daily_budget_usd=1_234_567,
+        soft_limit=0.25,
+        fallback_when_blocked=True,
+        tick_s=0.5,
+        offline_faults={"seed": 7, "unavailable": 0.5},
+    )
+    assert Settings.from_environment(changed.environment()) == changed
+    assert Settings().environment() == {}

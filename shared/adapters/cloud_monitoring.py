@@ -179,8 +179,6 @@ class CloudMonitoringMetrics:
     """Writes `custom.googleapis.com/atelier/NAME` in *project*, at most every *every_s* seconds.
 
     Args:
-        location: region of the monitored resource; else `FUNCTION_REGION`, else "global".
-        job: name of the running service; else `K_SERVICE`, else "local".
         endpoint: HOST:PORT of a server without TLS; empty for the service itself with default credentials.
     """
 
@@ -189,8 +187,6 @@ class CloudMonitoringMetrics:
         project: str,
         clock: Clock,
         *,
-        location: str = "",
-        job: str = "",
         every_s: float = 60.0,
         endpoint: str = "",
     ) -> None:
@@ -198,9 +194,9 @@ class CloudMonitoringMetrics:
         self._every_s = max(every_s, MIN_STEP_S)
         self._resource = {
             "project_id": project,
-            "location": location or os.environ.get("FUNCTION_REGION") or "global",
+            "location": "global",
             "namespace": "atelier",
-            "job": job or os.environ.get("K_SERVICE") or "local",
+            "job": os.environ.get("K_SERVICE", "local"),
             "task_id": uuid.uuid4().hex,
         }
         self._next = clock.now()

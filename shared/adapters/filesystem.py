@@ -119,6 +119,9 @@ class FilesystemBlobStore:
         """Return None: a folder gives no URLs. Raises InvalidBlobName."""
         self.locate(uri)
 
+    def close(self) -> None:
+        """Do nothing: files are open only while they are used."""
+
     def _split(self, uri: str) -> tuple[str, str]:
         if not uri.startswith(_SCHEME):
             return blob_rules.split_gs(uri)

@@ -18,3 +18,6 @@ class LogMetrics:
 
     def flush(self) -> None:
         """Do nothing: each measurement was written at once."""
+
+    def close(self) -> None:
+        """Do nothing: there is no rest and no connection."""

@@ -51,7 +51,6 @@ class CloudStorage:
         self._server = Server(self._port, self._api.respond, self._faults)
         self._port = self._server.server_port
         self._objects.url = self.url
-        self._objects.url = self.url
 
     def stop(self) -> None:
         """Close the port and all connections; does nothing when it is not running."""

@@ -46,7 +46,6 @@ class Api:
             (r"GET", rf"{api}/b", self._list_buckets),
             (r"POST", rf"{api}/b", self._create_bucket),
             (r"GET", rf"{api}/b/([^/]+)", self._get_bucket),
-            (r"DELETE", rf"{api}/b/([^/]+)", self._delete_bucket),
             (r"GET", rf"{api}/b/([^/]+)/storageLayout", self._storage_layout),
             (r"GET", rf"{api}/b/([^/]+)/o", self._list),
             (r"GET", rf"{api}/b/([^/]+)/o/([^/]+)", self._get),
@@ -78,10 +77,6 @@ class Api:
 
     def _get_bucket(self, _: Request, bucket: str) -> Response:
         return json_response(self._objects.bucket(bucket))
-
-    def _delete_bucket(self, _: Request, bucket: str) -> Response:
-        self._objects.delete_bucket(bucket)
-        return Response(204)
 
     def _storage_layout(self, _: Request, bucket: str) -> Response:
         location = self._objects.bucket(bucket)["location"]

@@ -113,7 +113,6 @@ class Objects:
     """All buckets of the simulator. Threads may share it. *url* is where they are served: metadata leads there."""
 
     def __init__(self) -> None:
-        self.url = ""
         self.url = ""  # clients download from the link that an object's metadata name
         self._lock = threading.RLock()
         self._buckets: dict[str, _Bucket] = {}
@@ -142,13 +141,6 @@ class Objects:
         """Return the metadata of all buckets in the order of names."""
         with self._lock:
             return [bucket.metadata for name, bucket in sorted(self._buckets.items()) if name.startswith(prefix)]
-
-    def delete_bucket(self, name: str) -> None:
-        """Remove an empty bucket. Raises Refused."""
-        with self._lock:
-            if self._bucket(name).objects:
-                raise Refused(409, "The bucket you tried to delete is not empty.", "conflict")
-            del self._buckets[name]
 
     def check(self, bucket: str, name: str, conditions: Conditions) -> None:
         """Raise Refused when a write under *conditions* would be refused now."""

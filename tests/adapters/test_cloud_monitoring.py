@@ -106,11 +106,10 @@ def test_units_and_kinds_are_those_of_the_declaration(sink: CloudMonitoringMetri
     assert written["budget_used"] == (GAUGE, "double_value", "1")
 
 
-def test_the_resource_is_this_process_in_its_service_and_region(
+def test_the_resource_is_this_process_in_its_service(
     build: Build, server: MonitoringServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("K_SERVICE", "generate")
-    monkeypatch.setenv("FUNCTION_REGION", "europe-west1")
     sink = build()
     sink.record("jobs_due", 1, {})
     sink.flush()
@@ -119,22 +118,10 @@ def test_the_resource_is_this_process_in_its_service_and_region(
     assert resource == {
         "type": "generic_task",
         "project_id": "test-project",
-        "location": "europe-west1",
+        "location": "global",
         "namespace": "atelier",
         "job": "generate",
     }
-
-
-def test_without_a_service_it_is_local_and_global_and_arguments_win(
-    build: Build, server: MonitoringServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("K_SERVICE", raising=False)
-    monkeypatch.delenv("FUNCTION_REGION", raising=False)
-    for sink in (build(), build(location="us-east1", job="ops")):
-        sink.record("jobs_due", 1, {})
-        sink.flush()
-    places = {(resource["location"], resource["job"]) for resource in server.resources()}
-    assert places == {("global", "local"), ("us-east1", "ops")}
 
 
 def test_instances_never_write_one_anothers_series(build: Build, server: MonitoringServer) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime
 
 import grpc
 import pytest
+from google.cloud.firestore_v1.types import CommitResponse
 
 from functions._processes import free_port
 from shared.adapters.firestore import FirestoreDocumentStore
@@ -31,7 +32,7 @@ from tests.emulators import needs_emulators
 
 
 class Service(grpc.GenericRpcHandler):
-    """Answers every call of Firestore with the next status of a list; with an empty message when none is left."""
+    """Answers every call of Firestore with the next status of a list; when none is left, finds and writes."""
 
     def __init__(self, *statuses: tuple[grpc.StatusCode, str]) -> None:
         self.left = list(statuses)
@@ -39,14 +40,21 @@ class Service(grpc.GenericRpcHandler):
 
     def service(self, details):
         if details.method.endswith("/Commit"):
-            return grpc.unary_unary_rpc_method_handler(self._answer)
-        return grpc.unary_stream_rpc_method_handler(lambda *call: iter([self._answer(*call)][1:]))
+            return grpc.unary_unary_rpc_method_handler(self._commit)
+        return grpc.unary_stream_rpc_method_handler(self._read)
 
-    def _answer(self, _request, context):
+    def _commit(self, _request, context):
+        self._fail(context)
+        return CommitResponse.serialize(CommitResponse(write_results=[{"update_time": {"seconds": 7}}]))
+
+    def _read(self, _request, context):
+        self._fail(context)
+        return iter(())
+
+    def _fail(self, context):
         self.calls += 1
         if self.left:
             context.abort(*self.left.pop(0))
-        return b""
 
 
 @contextmanager
@@ -131,8 +139,7 @@ def test_a_query_without_an_index_names_the_file(monkeypatch):
 
 def test_an_aborted_commit_is_sent_again_and_counted(monkeypatch):
     with answering(monkeypatch, *[(CODE.ABORTED, "too much contention")] * 3) as (store, service):
-        with pytest.raises(ValueError, match="zip"):  # the empty answer at last lacks the write's result
-            write(store)
+        assert write(store) == ["7.000000000"]
         assert (service.calls, store.counts.tally().conflicts) == (4, 3)
 
 
@@ -211,15 +218,14 @@ def test_ten_of_a_hundred_at_once_fit_a_budget_of_ten(instances, shards):
     assert sum(held) == 10
     ((scope, budget),) = Budgets(instances[0], {"all": 10}, shards=shards).on_day(day_of(SystemClock().now()))
     assert (scope, budget.held, budget.limit) == (Scope("all"), 10, 10)
-    assert sum(store.counts.tally().conflicts for store in instances) > 0
 
 
 @needs_emulators
 def test_a_version_of_another_store_is_a_conflict(emulated_project):
     store = FirestoreDocumentStore(emulated_project)
     store.commit([create("jobs/a", {"n": 1})])
-    for version in ("17ab-3", "0.1", "99999999999999.000000000", ""):
-        found = caught(lambda version=version: store.commit([update("jobs/a", {"n": 2}, version=version or "x")]))
+    for version in ("17ab-3", "0.1", "99999999999999.000000000", "x"):
+        found = caught(lambda version=version: store.commit([update("jobs/a", {"n": 2}, version=version)]))
         assert isinstance(found, StoreConflict)
     store.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,8 +21,8 @@ from shared.ports import BlobStore
 from shared.simulators.cloud_storage import CloudStorage
 
 URI = "gs://outputs/a.bin"
-LARGE = 20 << 20
 MIB = 1 << 20
+LARGE = 20 * MIB
 
 
 @pytest.fixture
@@ -267,7 +266,7 @@ def signing(monkeypatch: pytest.MonkeyPatch, key: rsa.RSAPrivateKey) -> Iterator
         anonymous = CloudStorageBlobStore("test")
         anonymous.create("gs://outputs/a b/é.txt", b"linked", "text/plain")
         anonymous.close()
-        credentials = service_account.Credentials.from_service_account_info(json.loads(json.dumps(info)))
+        credentials = service_account.Credentials.from_service_account_info(info)
         with Client(project="test", credentials=credentials) as client:
             yield CloudStorageBlobStore("test", client)
 

@@ -161,10 +161,9 @@ class _Feed:
 
 @contextmanager
 def _ours(folder: Path, emulators: Emulators) -> Iterator[_Feed]:
-    settings = Settings(home=str(folder / "ours"))
+    settings = Settings(home=str(folder / "ours"), log_level="ERROR")
     project = f"ours-{uuid.uuid4().hex[:8]}"
-    extra = {"ATELIER_LOG_LEVEL": "ERROR"}
-    with EmulatedCloud(settings, project=project, parallel=True, emulators=emulators, extra=extra) as cloud:
+    with EmulatedCloud(settings, project=project, parallel=True, emulators=emulators) as cloud:
         feed = _Feed(project, cloud.services.bus, _request)
         yield feed
         feed.close()

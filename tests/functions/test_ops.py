@@ -18,6 +18,7 @@ from flask import Request, Response
 from werkzeug.test import EnvironBuilder
 
 from functions.ops import handle
+from shared.adapters.log_metrics import LogMetrics
 from shared.bootstrap import Services
 from shared.domain.budget import Scope
 from shared.domain.job import Job, State
@@ -95,6 +96,12 @@ class Site:
         return job
 
 
+def with_silent_documents(services):
+    """The same services over a store that does not answer."""
+    parts = (lambda: services.blobs, lambda: services.bus, LogMetrics)
+    return Services(services.settings, services.clock, Silent(), *parts)
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     from shared.adapters.filesystem import FilesystemBlobStore
@@ -105,7 +112,7 @@ def site(tmp_path: Path) -> Site:
     bus = LocalBus(str(tmp_path / "bus.db"), clock, subscriptions={})
     documents = SqliteDocumentStore(str(tmp_path / "state.db"))
     blobs = FilesystemBlobStore(tmp_path / "buckets")
-    return Site(Services(Settings(home=str(tmp_path)), clock, documents, blobs=blobs, bus=bus))
+    return Site(Services(Settings(home=str(tmp_path)), clock, documents, lambda: blobs, lambda: bus, LogMetrics))
 
 
 @pytest.fixture
@@ -404,7 +411,9 @@ def test_health_is_ok_while_the_stores_answer_and_503_when_one_does_not(site: Si
         "at": "2026-11-21T12:01:00.000000Z",
     }
     services = site.services
-    broken = Services(services.settings, services.clock, Silent(), blobs=services.blobs, bus=services.bus)
+    broken = Services(
+        services.settings, services.clock, Silent(), lambda: services.blobs, lambda: services.bus, LogMetrics
+    )
     for path in ("/health", "/api/health"):
         response = Site(broken).send(path)
         assert response.status_code == 503
@@ -415,7 +424,9 @@ def test_a_store_that_does_not_answer_is_503_and_a_bug_is_500_without_its_text(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     services = site.services
-    broken = Services(services.settings, services.clock, Silent(), blobs=services.blobs, bus=services.bus)
+    broken = Services(
+        services.settings, services.clock, Silent(), lambda: services.blobs, lambda: services.bus, LogMetrics
+    )
     response = Site(broken).send("/api/jobs")
     assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
 

@@ -22,7 +22,7 @@ import os, sys, time
 from pathlib import Path
 from functions._processes import ProcessGroup
 
-group = ProcessGroup(Path(sys.argv[1]))
+group = ProcessGroup(Path(sys.argv[1]), grace_s=0.3)
 for name, script in zip(("a", "b"), sys.argv[2:]):
     group.start(name, ["/bin/sh", "-c", script], environment=os.environ, cwd=Path.cwd())
 print(group.pid("a"), flush=True)
@@ -32,7 +32,7 @@ time.sleep(60)
 
 @pytest.fixture
 def group(tmp_path: Path) -> Iterator[ProcessGroup]:
-    running = ProcessGroup(tmp_path / "logs")
+    running = ProcessGroup(tmp_path / "logs", grace_s=0.3)
     yield running
     running.stop()
 

@@ -36,7 +36,7 @@ def test_only_the_right_account_gets_an_event_in(validate: Served, tmp_path: Pat
     assert send(validate, bearer(now, key="another")).status == 401
     assert send(validate, bearer(now, aud="https://elsewhere.example")).status == 403
     assert send(validate, bearer(now, email="somebody@else.example")).status == 403
-    assert validate.send(b"not even an event", {**JSON_TYPE}).status == 401
+    assert validate.send(b"not even an event", JSON_TYPE).status == 401
     assert seen.services.jobs.newest(1) == []
     assert send(validate, bearer(now)).status == 204
     assert len(seen.services.jobs.newest(2)) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -39,23 +38,13 @@ class Cloud(Observed):
         topology: Topology | None = None,
         **settings: Any,
     ) -> None:
-        chosen = {**QUICK, **settings}
-        extra = {
-            f"ATELIER_{name.upper()}": json.dumps(value) if isinstance(value, dict) else str(value)
-            for name, value in chosen.items()
-            if not name.endswith("_usd")
-        }
-        extra |= {
-            f"ATELIER_{name.upper()}": f"{value / 1e6:f}" for name, value in chosen.items() if name.endswith("_usd")
-        }
         self.emulated = EmulatedCloud(
-            Settings(home=str(home), **chosen),
+            Settings(home=str(home), **{**QUICK, **settings}),
             project=f"test-{uuid.uuid4().hex[:12]}",
             parallel=parallel,
             chaos=chaos,
             topology=topology,
             emulators=emulators,
-            extra=extra,
         )
 
     def __enter__(self) -> Self:
