@@ -143,9 +143,16 @@ def load(event: Event, services: Services) -> tuple[Loaded, Reference] | None:
 def republish(event: Event, seq: int, job: Job, services: Services) -> None:
     """Publish the job's baton again if *event* caused it and the first run may have died before publishing.
 
-    Older copies need nothing: that the job has moved on proves their batons were published.
+    Older copies need nothing: that the job has moved on proves their batons were published. A transport's count of
+    deliveries is not to be relied on; a baton that is missed by that the tick sends again, but not a result.
     """
-    if seq == job.seq - 1 and event.attempt != 1 and not services.announced.has(job.job_id, job.seq):
+    if seq == job.seq - 1 and (event.attempt != 1 or job.is_finished):
+        announce_once(job, services)
+
+
+def announce_once(job: Job, services: Services) -> None:
+    """Publish the job's baton, unless this instance has done so."""
+    if not services.announced.has(job.job_id, job.seq):
         announce(job, services)
 
 

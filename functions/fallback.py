@@ -30,7 +30,7 @@ def handle(event: Event, services: Services) -> None:
     """Pick the next candidate within money and deadline, or end the job."""
     ref = _runtime.reference(event)
     if "end" in ref.extra:
-        end(event, ref, services)
+        end(ref, services)
     else:
         _runtime.advance(event, services, lambda job, reference: fall_back(job, reference, services))
 
@@ -58,7 +58,7 @@ def fall_back(job: Job, ref: Reference, services: Services) -> Step | None:
             return _give_up(job, move, moment)
 
 
-def end(event: Event, ref: Reference, services: Services) -> None:
+def end(ref: Reference, services: Services) -> None:
     """End a job from outside, at whatever step it is; a finished one stays as it ended."""
     code = ref.extra["end"]
     if code not in ENDINGS:
@@ -68,7 +68,8 @@ def end(event: Event, ref: Reference, services: Services) -> None:
     def decide(job: Job) -> Step | None:
         moment = _runtime.moment(services, "fallback")
         if job.is_finished:
-            _runtime.republish(event, ref.seq, job, services)
+            if job.state is state and job.errors and job.errors[-1]["code"] == code:  # by this very event, perhaps
+                _runtime.announce_once(job, services)
             return None
         if code == "deadline_exceeded" and not _is_overdue(job, moment):
             return None

@@ -6,6 +6,8 @@ lapsed lease first looks for what the dead owner may have bought, and never buys
 
 from __future__ import annotations
 
+import itertools
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,12 +21,22 @@ from functions._decode import Event
 from functions._runtime import Step
 from shared.bootstrap import Services
 from shared.domain import moves
-from shared.domain.job import Attempt, AttemptState, Candidate, Job, State
+from shared.domain.job import Attempt, AttemptState, Candidate, Job, Piece, State
 from shared.domain.moves import Moment
 from shared.domain.release import rank
-from shared.errors import Ambiguous, LeaseHeld, ModelGone, PriceUnknown, ProviderFault, RateLimited, Unavailable
+from shared.errors import (
+    Ambiguous,
+    LeaseHeld,
+    ModelGone,
+    PriceUnknown,
+    ProviderFault,
+    RateLimited,
+    StoreUnavailable,
+    Unavailable,
+)
 from shared.log import bound, log
 from shared.ports import Call, Done, NotAccepted, Pending
+from shared.resilience.retry import backoff_delay_s
 from shared.stores.jobs import Loaded
 from shared.stores.outputs import keep, kept
 
@@ -36,7 +48,11 @@ class NeverMade(Unavailable):
 
 
 LEASE_GRACE_S = 30.0  # the tick leaves a leased job alone until then
-MARGIN_S = 30.0  # a call must be over this long before its lease lapses
+# How long a call may take; that of a video only starts an operation. With the time to store what it delivered, through
+# an outage if need be, this is less than the function may run: past that it would be stopped with the piece in hand.
+CALL_S = {"text": 90.0, "image": 150.0, "video": 60.0}
+STORE_S = 110.0
+COMMIT_S = 10.0  # of that, the end in which nothing is tried again
 COOL_DOWN_S = 10.0  # after a 429 that names no time
 
 
@@ -61,6 +77,9 @@ def _begin(loaded: Loaded, services: Services) -> None:
 
     job = loaded.job
     candidate = job.candidates[job.choice]
+    # What is not there should be missed before there is a lease, and before anything is bought.
+    provider = services.provider(candidate.provider)
+    services.demand_outputs()
     moment = _moment(services)
     capacity = services.limiters.acquire(candidate.model, _tokens(job))
     if isinstance(capacity, Denied):
@@ -70,19 +89,30 @@ def _begin(loaded: Loaded, services: Services) -> None:
     if not admission.allowed:
         _runtime.commit(loaded, Step(moves.passed_on(job, moment, "breaker_open")), services)
         return
-    lease_until = moment.now + timedelta(seconds=services.settings.lease_s)
+    lease_until = moment.now + timedelta(seconds=min(services.settings.lease_s, CALL_S[job.kind] + STORE_S))
     attempt = _attempt(job, candidate, services.owner, moment.now, lease_until)
-    due_at = lease_until + timedelta(seconds=LEASE_GRACE_S)
-    leased = services.jobs.commit(loaded, moves.leased(job, attempt, due_at))
+    leased = _lease(loaded, attempt, lease_until + timedelta(seconds=LEASE_GRACE_S), services)
     log.info("attempt.started", extra={"attempt": attempt.number, "model": attempt.model})
     call = _call(leased.job, attempt, services)
     if services.clock.now() >= lease_until:  # stopped since the commit for so long that another may own it by now
         raise LeaseHeld(f"the lease of attempt {attempt.number} lapsed before its call")
-    outcome = _outcome(lambda: services.provider(attempt.provider).start(call))
+    outcome = _outcome(lambda: provider.start(call))
     if isinstance(outcome, Ambiguous):
         outcome = _find(call, attempt, outcome, services)
     _judge_health(attempt.model, outcome, services)
     _conclude(leased, attempt, outcome, moment, services)
+
+
+def _lease(loaded: Loaded, attempt: Attempt, due_at: datetime, services: Services) -> Loaded:
+    """Commit the lease. When the answer is lost it may be there: then nobody else would ever make the call."""
+    try:
+        return services.jobs.commit(loaded, moves.leased(loaded.job, attempt, due_at))
+    except StoreUnavailable:
+        found = services.jobs.get(loaded.job.job_id)
+        mine = found.job.open_attempt if found else None
+        if found is None or mine is None or (mine.lease_owner, mine.started_at) != (services.owner, attempt.started_at):
+            raise
+        return found
 
 
 def _attempt(job: Job, candidate: Candidate, owner: str, now: datetime, lease_until: datetime) -> Attempt:
@@ -181,8 +211,26 @@ def _with_pieces(job: Job, attempt: Attempt, done: Done, services: Services) -> 
     cost, basis = _cost(job, attempt, units, services), "usage" if done.usage else "delivered"
     if cost is None:
         cost, basis = attempt.price_micro_usd, "quoted"
-    pieces = keep(_call(job, attempt, services), done, services.blobs)
+    pieces = _kept(job, attempt, done, services)
     return replace(attempt, pieces=pieces, usage=units, finish=done.finish, cost_micro_usd=cost, basis=basis)
+
+
+def _kept(job: Job, attempt: Attempt, done: Done, services: Services) -> tuple[Piece, ...]:
+    """Store the pieces, again and again while the lease lasts: until then they are nowhere else.
+
+    What an operation delivered can be fetched again.
+    """
+    call = _call(job, attempt, services)
+    last = services.clock.now() if attempt.lease_until is None else attempt.lease_until - timedelta(seconds=COMMIT_S)
+    for failures in itertools.count(1):
+        try:
+            return keep(call, done, services.blobs)
+        except StoreUnavailable as error:
+            if services.clock.now() >= last:
+                raise
+            log.warning("pieces.not_stored", extra={"attempt": attempt.number, "reason": str(error)})
+            services.clock.sleep(backoff_delay_s(failures, random.random(), cap_s=10.0))  # noqa: S311 - no secret
+    raise AssertionError
 
 
 def _cost(job: Job, attempt: Attempt, units: dict[str, int], services: Services) -> int | None:
@@ -263,7 +311,7 @@ def _call(job: Job, attempt: Attempt, services: Services) -> Call:
         model=model.vendor_model,
         params=params,
         output_prefix=services.blobs.uri("outputs", f"jobs/{job.job_id}/{attempt.number}") + "/",
-        timeout_s=max(1.0, services.settings.lease_s - MARGIN_S),
+        timeout_s=max(1.0, min(CALL_S[job.kind], services.settings.lease_s - STORE_S)),
     )
 
 

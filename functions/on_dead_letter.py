@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import functions_framework
 from flask import Request
 from flask.typing import ResponseReturnValue
@@ -59,8 +57,12 @@ def _fail_request(event: Event, message: str, services: Services) -> None:
     errors = [FieldError("", CODE, message)]
     now = services.clock.now()
     job = rejected_job(envelope, envelope.job_id, envelope.digest, State.FAILED, errors, now, None)
-    with suppress(StoreConflict):  # it did become a job, which ends by itself
+    try:
         _runtime.commit(None, Step(job), services)
+    except StoreConflict:  # it did become a job, which ends by itself, or this one on an earlier delivery
+        known = services.jobs.get(job.job_id)
+        if known is not None:
+            _runtime.republish(event, 0, known.job, services)
 
 
 @functions_framework.http

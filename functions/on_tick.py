@@ -17,7 +17,7 @@ from functions._decode import Event
 from functions._runtime import Step
 from shared.bootstrap import Services
 from shared.domain import moves
-from shared.domain.budget import Scope, day_of
+from shared.domain.budget import Scope
 from shared.domain.due import Release, Send, owed
 from shared.domain.job import Job
 from shared.domain.release import Parked, release_order
@@ -96,10 +96,9 @@ def _release(model: str, services: Services) -> None:
 
 def _roll_up(services: Services) -> None:
     """Measure what the day has used; added up by the store, never counted on the hot path."""
-    now = services.clock.now()
-    for scope, budget in services.budgets.on_day(day_of(now)):
-        if scope == Scope("all") and budget.limit:
-            services.metrics.record("budget_used", budget.used / budget.limit, {"scope": "all"})
+    budget = services.budgets.today(Scope("all"), services.clock.now())
+    if budget.limit:
+        services.metrics.record("budget_used", budget.used / budget.limit, {"scope": "all"})
 
 
 @functions_framework.http

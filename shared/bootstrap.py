@@ -12,6 +12,7 @@ import threading
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from importlib import resources
@@ -24,7 +25,7 @@ from shared.adapters.local_process import process_owner
 from shared.adapters.log_metrics import LogMetrics
 from shared.clock import SystemClock
 from shared.domain.job import Job
-from shared.errors import CatalogueError, SettingsError
+from shared.errors import BlobExists, CatalogueError, SettingsError
 from shared.ports import BlobStore, Clock, DocumentStore, EventBus, MetricSink, Provider
 from shared.resilience.announced import Announced
 from shared.settings import Settings
@@ -84,6 +85,7 @@ class Services:
         self.budgets = Budgets(documents, limits, shards=settings.budget_shards, soft_fraction=settings.soft_limit)
         self.jobs = Jobs(documents, self.budgets, self.ledger)
         self._providers: dict[str, Provider] = {}
+        self._outputs_proven = False
         self._lock = threading.RLock()
         self._last: dict[str, float] = {}
         self._released: Counter[str] = Counter()
@@ -164,6 +166,14 @@ class Services:
             if name not in self._providers:
                 self._providers[name] = _build_provider(name, self.settings, self.clock)
             return self._providers[name]
+
+    def demand_outputs(self) -> None:
+        """Prove once that pieces can be stored. Raises StoreUnavailable."""
+        if self._outputs_proven:
+            return
+        with suppress(BlobExists):  # somebody has proven it before; whoever may not write is not told this
+            self.blobs.create(self.blobs.uri("outputs", "health"), b"ok\n", "text/plain")
+        self._outputs_proven = True
 
     def health(self, kind: str) -> Mapping[str, Health]:
         """What is known of the models of a kind that are switched on; may be some seconds old."""

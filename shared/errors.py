@@ -58,6 +58,10 @@ class Unauthenticated(Permanent):
         self.status = status
 
 
+class InvalidMessage(Permanent):
+    """A message of our own that the bus refuses; whoever caused it must not be told that all is done."""
+
+
 class SettingsError(Permanent):
     """What whoever started us has to mend: a setting, a file, a port, credentials, a missing program."""
 

@@ -96,7 +96,7 @@ class Settings:
     max_attempts: int = setting(4, "Tries per job over all models.", minimum=1, maximum=20)
     fallback_when_blocked: bool = setting(default=False, meaning="Whether a vendor's safety block may try another.")
     lease_s: int = setting(
-        330, "A paid call's lease; longer than the generate function may run.", unit="s", minimum=1, maximum=3600
+        270, "The longest lease of a paid call; shorter than the generate function may run.", unit="s", minimum=1
     )
     stale_s: float = setting(
         120.0, "An active job that has not moved for this long gets its event again.", unit="s", minimum=1

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from functions.generate import CALL_S, LEASE_GRACE_S, STORE_S
 from shared.adapters import wiring
+from shared.domain.request import DEFAULT_DEADLINE_S
 from shared.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -68,8 +70,12 @@ def test_a_delivery_outlasts_the_function_and_stays_within_the_clouds_limits(nam
     assert 0 <= row["min_backoff_s"] <= row["max_backoff_s"] <= MOST_ACK_S
 
 
-def test_a_paid_calls_lease_outlasts_the_function_that_makes_it() -> None:
-    assert Settings().lease_s > ROWS["generate"]["timeout_s"]
+@pytest.mark.parametrize("kind", CALL_S)
+def test_a_paid_call_and_storing_what_it_delivered_fit_into_the_functions_time(kind: str) -> None:
+    assert CALL_S[kind] + STORE_S <= Settings().lease_s < ROWS["generate"]["timeout_s"]
+    assert CALL_S[kind] + STORE_S < DEFAULT_DEADLINE_S[kind] - LEASE_GRACE_S, (
+        "a lost owner must leave time for another try"
+    )
 
 
 # ---------------------------------------------------------------- topics

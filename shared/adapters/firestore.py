@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -26,12 +25,11 @@ from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrp
 from google.cloud.firestore_v1.types import firestore
 
 from shared.adapters import document_rules, firestore_values, query_rules
+from shared.adapters.firestore_errors import translation
 from shared.adapters.google_cloud import LOGIN, line, no_credentials
 from shared.errors import (
-    DocumentTooLarge,
     InvalidDocument,
     StoreConflict,
-    StoreUnavailable,
     StoreUnusable,
 )
 from shared.ports import Comparison, Snapshot, Write
@@ -41,7 +39,11 @@ T = TypeVar("T")
 DEFAULT_DATABASE = "(default)"
 TIMEOUT_S = 5.0  # of one call
 GIVE_UP_S = 8.0  # with all its retries: a caller has to answer its own caller
-_LIMIT = re.compile(r"\b1,?048,?576\b")  # of bytes of a document, in the service's words and in the emulator's
+CONTEND_S = 2.0  # after which whoever lost reads again, and lets others go first
+# A connection that was lost while this instance was frozen shows as a deadline that passed.
+_FLEETING = if_exception_type(
+    exceptions.Aborted, exceptions.DeadlineExceeded, exceptions.InternalServerError, exceptions.ServiceUnavailable
+)
 _KEEP_ALIVE = [("grpc.keepalive_time_ms", 30_000), ("grpc.max_receive_message_length", -1)]
 
 
@@ -73,10 +75,11 @@ class FirestoreDocumentStore:
         self._transport = FirestoreGrpcTransport(channel=_channel())
         self._client = FirestoreClient(transport=self._transport)
         # Only what certainly was not applied is sent again: an aborted commit, and any read.
-        aborted = Retry(if_exception_type(exceptions.Aborted), initial=0.02, maximum=1.0, timeout=give_up_s)
-        fleeting = if_exception_type(exceptions.Aborted, exceptions.InternalServerError, exceptions.ServiceUnavailable)
+        aborted = Retry(
+            if_exception_type(exceptions.Aborted), initial=0.02, maximum=0.5, timeout=min(CONTEND_S, give_up_s)
+        )
         self._commit_again = partial(aborted, on_error=self._contended)
-        self._read_again = aborted.with_predicate(fleeting)
+        self._read_again = Retry(_FLEETING, initial=0.02, maximum=1.0, timeout=give_up_s)
         self.counts = document_rules.Counts()
 
     def close(self) -> None:
@@ -105,7 +108,7 @@ class FirestoreDocumentStore:
         request.writes.extend(firestore_values.write_message(self._name(w.path), w) for w in writes)
         wrapped = firestore.CommitRequest.wrap(request)
         try:
-            with self._translated():
+            with self._translated(commits=True):
                 answer = self._commit_again(self._client.commit)(wrapped, **self._options())
         except StoreConflict:
             self.counts.add(conflicts=1)
@@ -204,43 +207,14 @@ class FirestoreDocumentStore:
     # ------------------------------------------------------------ errors
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, *, commits: bool = False) -> Iterator[None]:
         """Raise the errors of the port in place of the library's."""
         try:
             yield
-        except exceptions.RetryError as error:
-            raise self._translation(error.cause) from None
-        except exceptions.GoogleAPICallError as error:
-            raise self._translation(error) from None
+        except exceptions.GoogleAPIError as error:
+            raise translation(error, self._project, self._database_id, commits=commits) from None
         except GoogleAuthError as error:
             raise StoreUnusable(f"Firestore does not accept our credentials: {LOGIN} ({line(error)})") from None
-
-    def _translation(self, error: BaseException | None) -> Exception:
-        text = line(getattr(error, "message", None) or str(error))
-        where = f"database {self._database_id!r} of project {self._project!r}"
-        match error:
-            case exceptions.NotFound() if "database" in text.lower() and "does not exist" in text:
-                fix = f"gcloud firestore databases create --project={self._project} --database={self._database_id}"
-                return StoreUnusable(f"there is no {where}: correct ATELIER_STATE_URL, or `{fix} --location=LOCATION`")
-            case exceptions.FailedPrecondition() if "requires an index" in text:
-                return StoreUnusable(f"{where} lacks an index of shared/stores/indexes.json: terraform apply ({text})")
-            case exceptions.FailedPrecondition() if "Datastore Mode" in text:
-                return StoreUnusable(f"{where} is in Datastore mode; ATELIER_STATE_URL needs one in native mode")
-            case exceptions.Forbidden() | exceptions.Unauthorized():
-                fix = "grant roles/datastore.user to this account, or correct ATELIER_STATE_URL"
-                return StoreUnusable(f"no access to {where}: {fix} ({text})")
-            case (
-                exceptions.Aborted()
-                | exceptions.AlreadyExists()
-                | exceptions.FailedPrecondition()
-                | exceptions.NotFound()
-            ):
-                return StoreConflict(text)
-            case exceptions.InvalidArgument() if _LIMIT.search(text):
-                return DocumentTooLarge(text)
-            case exceptions.InvalidArgument():
-                return InvalidDocument(text)
-        return StoreUnavailable(f"Firestore: {text}")
 
 
 def _channel() -> grpc.Channel:

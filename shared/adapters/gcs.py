@@ -15,6 +15,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import google.auth.credentials
 import google.auth.iam
 import google.auth.transport.requests
 from google.api_core import exceptions
@@ -26,7 +27,7 @@ from google.oauth2 import service_account
 from requests.adapters import HTTPAdapter
 
 from shared.adapters import blob_rules, gcs_errors
-from shared.adapters.google_cloud import no_credentials
+from shared.adapters.google_cloud import line, no_credentials
 from shared.errors import BlobExists, BlobNotFound, BlobTooLarge, InvalidBlobName, SettingsError, StoreUnavailable
 from shared.log import log
 from shared.ports import BlobInfo
@@ -38,6 +39,7 @@ ONE_REQUEST_BYTES = 8 << 20  # more goes up in pieces of this size
 READ_AHEAD_BYTES = 4 << 20
 READ_TRIES = 5  # while others replace the object between the look at its size and its bytes
 POOL_SIZE = 32  # connections kept open
+_CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 LONGEST_LINK_S = 604_800  # of version 4 signatures
 LONGEST_IAM_LINK_S = 43_200  # IAM may retire the key it signed with after this long
 
@@ -293,6 +295,8 @@ def _new_client() -> Client:
         client = Client()
     except (DefaultCredentialsError, OSError) as error:
         raise no_credentials("Cloud Storage", error) from None
+    except GoogleAuthError as error:  # such as a metadata server that does not answer
+        raise StoreUnavailable(f"Cloud Storage cannot be reached: {line(error)}") from None
     session = client._http  # noqa: SLF001 - the client has no public way to a larger pool
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(pool_connections=POOL_SIZE, pool_maxsize=POOL_SIZE))
@@ -311,7 +315,9 @@ def _signing(credentials: Credentials) -> tuple[Signing | None, int]:
     account = getattr(credentials, "service_account_email", None)
     if not account:
         return None, 0
-    signer = google.auth.iam.Signer(request, credentials, account)  # type: ignore[no-untyped-call]
+    # IAM wants a wider scope than the client's own, which is for storage alone.
+    wide = google.auth.credentials.with_scopes_if_required(credentials, [_CLOUD_SCOPE])  # type: ignore[no-untyped-call]
+    signer = google.auth.iam.Signer(request, wide, account)  # type: ignore[no-untyped-call]
     signing = service_account.Credentials(signer, account, token_uri="")  # type: ignore[no-untyped-call]
     return signing, LONGEST_IAM_LINK_S
 

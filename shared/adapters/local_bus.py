@@ -18,7 +18,7 @@ from shared.adapters.chaos import Chaos, Dice
 from shared.adapters.local_process import owner_is_alive, process_owner
 from shared.adapters.sqlite_file import SqliteFile
 from shared.adapters.wiring import Subscription
-from shared.errors import InvalidEvent, SettingsError
+from shared.errors import InvalidMessage, SettingsError
 from shared.ports import Clock, Json, Message
 
 NO_ANSWER = "no acknowledgement in time"
@@ -76,10 +76,10 @@ class LocalBus:
         self._file.close()
 
     def publish(self, messages: Sequence[Message]) -> None:
-        """Hand over *messages*, all or none. Raises InvalidEvent for an unknown topic or what the cloud refuses."""
+        """Hand over *messages*, all or none. Raises InvalidMessage for an unknown topic or what the cloud refuses."""
         for message in messages:
             if message.topic not in self._topics:
-                raise InvalidEvent(f"there is no topic {message.topic!r}")
+                raise InvalidMessage(f"there is no topic {message.topic!r}")
         payloads = [message_rules.encode(message) for message in messages]
         with self._file.write() as connection:
             now = self._now()

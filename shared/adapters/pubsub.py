@@ -20,7 +20,7 @@ from google.pubsub_v1 import PublisherClient, PublishRequest, PubsubMessage
 
 from shared.adapters import message_rules
 from shared.adapters.google_cloud import LOGIN, line, no_credentials
-from shared.errors import InvalidEvent, PipelineError, SettingsError, StoreUnavailable, StoreUnusable
+from shared.errors import InvalidMessage, PipelineError, SettingsError, StoreUnavailable, StoreUnusable
 from shared.ports import Message
 
 # Limits of one request, cloud.google.com/pubsub/quotas#resource_limits: 1,000 messages, 10 MB with all that is around.
@@ -68,7 +68,7 @@ class PubSubBus:
         """Hand over *messages*, one topic after the other; a retry may publish some of them twice.
 
         Raises:
-            InvalidEvent: one of them is over a limit or no JSON, and none was sent; or the service refuses it.
+            InvalidMessage: one of them is over a limit or no JSON, and none was sent; or the service refuses it.
             StoreUnavailable: no answer in time; some of them may be on their way.
             StoreUnusable: a topic, a permission or the project is missing; those of other topics may be on their way.
         """
@@ -112,7 +112,7 @@ def _translation(error: Exception, project: str, topic: str) -> PipelineError:
     if isinstance(error, api.Unauthenticated | GoogleAuthError):
         return StoreUnusable(f"Pub/Sub does not accept our credentials: {LOGIN} ({text})")
     if isinstance(error, api.InvalidArgument):
-        return InvalidEvent(f"Pub/Sub refuses a message for {topic!r} of project {project!r}: {text}")
+        return InvalidMessage(f"Pub/Sub refuses a message for {topic!r} of project {project!r}: {text}")
     return StoreUnavailable(f"Pub/Sub did not take messages for {topic!r}: {text}")
 
 

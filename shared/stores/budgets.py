@@ -148,15 +148,19 @@ class Budgets:
         ]
         self._documents.commit([standing, *today])
 
+    def today(self, scope: Scope, now: datetime) -> Budget:
+        """Return the day's budget of one scope, shards added up; nothing is used of one that does not exist yet."""
+        day = day_of(now)
+        group = [(scope, _path(scope, day, n)) for n in range(self._shards_of(scope))]
+        ((shards),) = self._standing([group], day).scopes
+        return _total([shard.budget for shard in shards])
+
     def on_day(self, day: str, limit: int = 1000) -> list[tuple[Scope, Budget]]:
         """Return the budgets that exist for a day, shards added up, dearest use first."""
         totals: dict[Scope, Budget] = {}
         for snapshot in self._documents.query(COLLECTION, [("day", "==", day)], limit=limit):
             shard = _shard(snapshot)
-            known, b = totals.get(shard.scope, Budget(0)), shard.budget
-            totals[shard.scope] = Budget(
-                known.limit + b.limit, known.held + b.held, known.spent + b.spent, known.suspense + b.suspense
-            )
+            totals[shard.scope] = _total([totals.get(shard.scope, Budget(0)), shard.budget])
         return sorted(totals.items(), key=lambda item: (-item[1].used, str(item[0])))
 
     def _shards_of(self, scope: Scope) -> int:
@@ -187,6 +191,10 @@ class Budgets:
         count = self._shards_of(scope)
         number = next(n for n in range(count) if _path(scope, day, n) == path)
         return Shard(path, scope, day, number, Budget(split_limit(limit, count)[number]), None)
+
+
+def _total(budgets: Sequence[Budget]) -> Budget:
+    return Budget(*(sum(getattr(b, part) for b in budgets) for part in ("limit", "held", "spent", "suspense")))
 
 
 def _path(scope: Scope, day: str, shard: int) -> str:

@@ -107,6 +107,13 @@ CODE = grpc.StatusCode
             StoreUnusable,
             "native mode",
         ),
+        (CODE.NOT_FOUND, "Project 'my-project' not found or deleted.", StoreUnusable, "correct ATELIER_STATE_URL"),
+        (
+            CODE.PERMISSION_DENIED,
+            "Cloud Firestore API has not been used in project my-project before or it is disabled.",
+            StoreUnusable,
+            "gcloud services enable firestore.googleapis.com --project=my-project",
+        ),
         (CODE.RESOURCE_EXHAUSTED, "Quota exceeded.", StoreUnavailable, "Quota exceeded."),
         (CODE.CANCELLED, "cancelled", StoreUnavailable, "cancelled"),
         (CODE.INVALID_ARGUMENT, "no good", InvalidDocument, "no good"),
@@ -127,6 +134,18 @@ def test_a_precondition_that_fails_is_a_conflict_at_once(monkeypatch, status):
     with answering(monkeypatch, (status, "no")) as (store, service):
         assert isinstance(caught(lambda: write(store)), StoreConflict)
         assert (service.calls, store.counts.tally().conflicts) == (1, 1)
+
+
+@pytest.mark.parametrize("status", [CODE.FAILED_PRECONDITION, CODE.NOT_FOUND])
+def test_a_read_never_loses_against_another(monkeypatch, status):
+    with answering(monkeypatch, (status, "the key of this database cannot be used")) as (store, _):
+        assert type(caught(lambda: read(store))) is StoreUnavailable
+
+
+def test_a_read_is_tried_again_when_its_connection_was_lost(monkeypatch):
+    with answering(monkeypatch, (CODE.DEADLINE_EXCEEDED, "too late")) as (store, service):
+        assert read(store) == [None]
+        assert service.calls == 2
 
 
 def test_a_query_without_an_index_names_the_file(monkeypatch):

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import google.auth
+import google.auth.exceptions
 import pytest
 import requests
 from cryptography.hazmat.primitives import serialization
@@ -289,3 +291,13 @@ def test_a_link_is_of_seven_days_at_most(signing: CloudStorageBlobStore) -> None
 
 def test_without_a_key_there_is_no_link(blobs: CloudStorageBlobStore) -> None:
     assert blobs.link(URI, 60) is None
+
+
+def test_a_metadata_server_that_does_not_answer_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise google.auth.exceptions.TransportError("no route to the metadata server")
+
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    monkeypatch.setattr(google.auth, "default", unreachable)
+    with pytest.raises(StoreUnavailable):
+        CloudStorageBlobStore("test")

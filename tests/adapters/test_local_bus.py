@@ -19,7 +19,7 @@ from shared.adapters.chaos import Chaos
 from shared.adapters.local_bus import NO_ANSWER, Delivery, LocalBus
 from shared.adapters.wiring import Subscription
 from shared.clock import ManualClock
-from shared.errors import InvalidEvent, SettingsError, StoreUnavailable
+from shared.errors import InvalidMessage, SettingsError, StoreUnavailable
 from shared.ports import Message
 
 ROOT = Path(__file__).parents[2]
@@ -299,7 +299,7 @@ def test_subscriptions_that_do_not_fit_together_are_refused(build: Build, topics
 def test_an_unknown_subscription_or_topic_is_named(bus: LocalBus) -> None:
     with pytest.raises(SettingsError, match="wrok"):
         bus.lease(["wrok"], 1)
-    with pytest.raises(InvalidEvent, match="jbos"):
+    with pytest.raises(InvalidMessage, match="jbos"):
         publish(bus, 1, topic="jbos")
 
 

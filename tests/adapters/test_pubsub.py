@@ -18,7 +18,7 @@ from functions._processes import free_port
 from shared.adapters import pubsub_topology, wiring
 from shared.adapters.pubsub import MAX_REQUEST_BYTES, PubSubBus
 from shared.adapters.pubsub_pull import PubSubConsumer
-from shared.errors import InvalidEvent, SettingsError, StoreUnavailable, StoreUnusable
+from shared.errors import InvalidMessage, SettingsError, StoreUnavailable, StoreUnusable
 from shared.ports import Message
 from tests.emulators import needs_emulators
 
@@ -95,7 +95,7 @@ def test_nothing_is_sent_when_one_message_is_over_a_limit(monkeypatch: pytest.Mo
     with (
         service(refusing(grpc.StatusCode.INTERNAL, "", calls), monkeypatch),
         closing(PubSubBus(PROJECT)) as bus,
-        pytest.raises(InvalidEvent),
+        pytest.raises(InvalidMessage),
     ):
         bus.publish([Message("first", {}), Message("second", {"text": "x" * 10_000_000})])
     assert calls == []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.errors import InvalidEvent, PipelineError
+from shared.errors import InvalidMessage, PipelineError
 from shared.ports import Json, Message
 
 from .conftest import MAX_DELIVERIES, Bench
@@ -146,7 +146,7 @@ def test_publishing_from_many_threads_loses_nothing(bench: Bench, together: Toge
     ],
 )
 def test_an_impossible_message_is_refused_and_so_is_its_list(bench: Bench, message: Message) -> None:
-    with pytest.raises(InvalidEvent):
+    with pytest.raises(InvalidMessage):
         bench.bus.publish([Message("work", {"n": 1}), message])
     assert bench.take("left") == []
 

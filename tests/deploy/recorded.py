@@ -111,7 +111,7 @@ def record(home: Path) -> RecordingStore:
     """Carry the example requests to their ends, park and release some, recover, audit, and look at every page."""
     with pytest.MonkeyPatch.context() as patch:
         build = bootstrap._documents
-        patch.setattr(bootstrap, "_documents", lambda settings: RecordingStore(build(settings)))
+        patch.setattr(bootstrap, "_documents", lambda settings: lambda: RecordingStore(build(settings)()))
         stores = [_examples(home / "examples"), _parked(home / "parked")]
     first, *others = stores
     for other in others:

@@ -8,7 +8,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,7 +21,7 @@ from functions._processes import free_port
 from shared.adapters import pubsub_topology, wiring
 from shared.adapters.chaos import Chaos
 from shared.adapters.pubsub import PubSubBus
-from shared.adapters.pubsub_pull import PubSubConsumer, Received
+from shared.adapters.pubsub_pull import PubSubConsumer
 from shared.errors import SettingsError
 from shared.ports import Json, Message
 from tests.emulators import needs_emulators
@@ -197,18 +197,18 @@ def test_many_are_in_flight_but_never_more_than_the_instances_take(cloud: Cloud)
 def test_what_is_acknowledged_does_not_come_again(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     codes = itertools.cycle([102, 200, 201, 202, 204])
     ack_ids: list[str] = []
-    pull = PubSubConsumer.pull
+    acknowledge = PubSubConsumer.acknowledge
 
-    def noting(self: PubSubConsumer, *arguments: Any) -> list[Received]:
-        found = pull(self, *arguments)
-        ack_ids.extend(received.ack_id for received in found)
-        return found
+    def noting(self: PubSubConsumer, subscription: str, found: Sequence[str]) -> None:
+        acknowledge(self, subscription, found)
+        with target.changed:
+            ack_ids.extend(found)
+            target.changed.notify_all()
 
-    monkeypatch.setattr(PubSubConsumer, "pull", noting)
+    monkeypatch.setattr(PubSubConsumer, "acknowledge", noting)
     with target_answering(lambda _: next(codes)) as target, cloud.pushing({"validate": target.url}):
         cloud.publish(*range(20))
-        target.wait_until(lambda: len(target.bodies) == 20 and target.running == 0)
-    assert len(ack_ids) == 20
+        target.wait_until(lambda: len(ack_ids) == 20)
     cloud.consumer.lease("validate", ack_ids, 0)  # would bring back what was leased and not acknowledged
     assert cloud.consumer.pull("validate", 100, 1) == []
 

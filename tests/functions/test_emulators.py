@@ -318,7 +318,7 @@ def test_without_java_or_the_sdk_one_line_says_how_to_get_it(atelier, tmp_path, 
     requests = write_lines(tmp_path / "notes.jsonl", note("a"))
     arguments = [requests] if command == "run" else ["--port", "0"]
     found = atelier(command, "--emulators", *arguments, PATH=str(tmp_path))
-    assert (found.code, found.out) == (1, "")
+    assert (found.code, found.out) == (2, "")
     (line,) = found.err.splitlines()
     assert line.startswith(f"error: there is {lacking}; ")
     assert "gcloud components install pubsub-emulator cloud-firestore-emulator" in line
@@ -329,7 +329,7 @@ def test_a_port_in_use_is_one_clear_line_and_nothing_is_started(atelier):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         found = atelier("up", "--emulators", "--port", str(port))
-    assert (found.code, found.out) == (1, "")
+    assert (found.code, found.out) == (2, "")
     assert found.err == f"error: port {port} on localhost cannot be used: Address already in use\n"
     assert not (atelier.home / "emulated").exists()
 

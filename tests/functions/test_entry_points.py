@@ -127,13 +127,13 @@ def test_on_upload_publishes_the_lines_of_a_manifest_and_writes_what_is_wrong_be
     cloud: Cloud, form: str
 ) -> None:
     name = f"{form}.jsonl"
-    cloud.services.blobs.create(f"gs://inbox/{name}", MANIFEST % form.encode(), "application/json")
-    found = {"bucket": "atelier-inbox", "name": name, "generation": "1", "size": "90"}
+    stored = cloud.services.blobs.create(f"gs://inbox/{name}", MANIFEST % form.encode(), "application/json")
+    found = {"bucket": "atelier-inbox", "name": name, "generation": stored.generation, "size": "90"}
     attributes = {
         "eventType": "OBJECT_FINALIZE",
         "bucketId": "atelier-inbox",
         "objectId": name,
-        "objectGeneration": "1",
+        "objectGeneration": stored.generation,
     }
     notification = push(found, message_id="14", attributes=attributes), JSON_TYPE
     event = found, ce_headers("14", "google.cloud.storage.object.v1.finalized")

@@ -143,3 +143,12 @@ def test_no_candidate_is_dearer_than_the_requests_own_cap(tmp_path: Path):
     assert job.winner is not None
     assert job.winner.model == "offline-image-standard"
     assert job.spent <= 20_000
+
+
+@pytest.mark.parametrize("shards", [1, 8])
+def test_the_days_use_is_known_however_many_budgets_there_are(tmp_path: Path, shards: int):
+    pipeline = Pipeline(tmp_path, budget_shards=shards, daily_budget_usd=100 * PRICE)
+    assert pipeline.services.budgets.today(Scope("all"), pipeline.clock.now()).used == 0
+    validate_at_once(pipeline, [{**r, "user": f"u{n}"} for n, r in enumerate(REQUEST[:30])])
+    found = pipeline.services.budgets.today(Scope("all"), pipeline.clock.now())
+    assert (found.held, found.limit) == (30 * PRICE, 100 * PRICE)

@@ -150,3 +150,22 @@ def test_a_job_says_which_line_of_which_file_it_came_from(tmp_path: Path):
     source = {"bucket": "inbox", "object": "plan.jsonl", "generation": generation, "line": 2}
     pipeline.settle()
     assert pipeline.job(envelope_of({"request": TEXT, "source": source}, "").job_id).source == source
+
+
+def test_an_upload_that_was_overwritten_before_its_event_came_is_left_to_the_later_event(tmp_path: Path):
+    pipeline = Pipeline(tmp_path)
+    uri = "gs://inbox/plan.json"
+    old = pipeline.services.blobs.replace(uri, LINE.encode(), "application/json", None)
+    new = pipeline.services.blobs.replace(uri, LINE.replace("harbour", "quay").encode(), "application/json", None)
+    tell(pipeline, "plan.json", old.generation)
+    assert published(pipeline) == 0
+    tell(pipeline, "plan.json", new.generation)
+    assert published(pipeline) == 1
+
+
+def test_a_request_too_large_for_an_event_is_told_and_the_others_go_on(tmp_path: Path):
+    pipeline = Pipeline(tmp_path)
+    large = json.dumps({**TEXT, "prompt": "x" * 600_000})
+    uri = upload(pipeline, "plan.json", f"[{LINE},\n{large},\n{LINE}]".encode())
+    assert published(pipeline) == 2
+    assert [(e["line"], e["code"]) for e in errors(pipeline, uri) or []] == [(2, "too_large")]
