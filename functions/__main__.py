@@ -11,13 +11,13 @@ import sys
 from collections.abc import Sequence
 
 from functions import _job_commands, _run, _system_commands, _up
+from shared.adapters.blob_rules import LONGEST_LINK_S
 from shared.domain.money import parse_usd
 from shared.errors import PipelineError, Retryable
 from shared.settings import Settings
 
 DID_NOT_SUCCEED, WRONG_USAGE = 1, 2
 LARGEST_PORT = 65_535
-LONGEST_LINK_S = 604_800  # seven days, the most that Cloud Storage signs for
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,6 +20,7 @@ from cloudevents.http import CloudEvent, from_http
 
 from shared.domain.strict_json import parse_json
 from shared.errors import InvalidEvent
+from shared.ports import Message
 
 Json = dict[str, Any]
 
@@ -90,6 +91,21 @@ def stored_object(event: Event) -> StoredObject | None:
         raise InvalidEvent("the event names no bucket and object (`bucket` and `name`, or `bucketId` and `objectId`)")
     size = str(data.get("size", "0"))
     return StoredObject(bucket, name, str(generation or "0"), int(size) if size.isdecimal() else 0)
+
+
+def bucket_notification(stored: Mapping[str, Any]) -> Message:
+    """Return what a bucket tells its topic of a finished object; *stored* is the object as Cloud Storage describes it.
+
+    Source: cloud.google.com/storage/docs/pubsub-notifications.
+    """
+    attributes = {
+        "eventType": "OBJECT_FINALIZE",
+        "payloadFormat": "JSON_API_V1",
+        "bucketId": stored["bucket"],
+        "objectId": stored["name"],
+        "objectGeneration": str(stored["generation"]),
+    }
+    return Message("uploads", dict(stored), attributes)
 
 
 def _is_structured(headers: Mapping[str, str]) -> bool:

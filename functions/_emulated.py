@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from functions._decode import bucket_notification
 from functions._dispatcher import Dispatcher
 from functions._emulators import Emulators, start_emulators
 from functions._processes import ProcessGroup, free_port
@@ -232,11 +233,4 @@ class EmulatedCloud:
         """What a bucket notification does: tell the topic `uploads` of a finished object in the inbox."""
         if stored["bucket"] != f"{self._project}-inbox":
             return
-        attributes = {
-            "eventType": "OBJECT_FINALIZE",
-            "payloadFormat": "JSON_API_V1",
-            "bucketId": stored["bucket"],
-            "objectId": stored["name"],
-            "objectGeneration": str(stored["generation"]),
-        }
-        self.services.bus.publish([Message("uploads", dict(stored), attributes)])
+        self.services.bus.publish([bucket_notification(stored)])

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from functions._console import demand_usable
+from functions._decode import bucket_notification
 from functions._local import LocalSystem
 from shared import bootstrap, log
 from shared.bootstrap import Services
@@ -171,9 +172,8 @@ class Inbox:
 
     def _notification(self, info: BlobInfo) -> Message:
         bucket, name = self._services.blobs.locate(info.uri)
-        stored = {"bucket": bucket, "name": name, "generation": info.generation, "size": str(info.size_bytes)}
-        attributes = {"eventType": "OBJECT_FINALIZE", "bucketId": bucket, "objectId": name}
-        return Message("uploads", stored, {**attributes, "objectGeneration": info.generation})
+        size = str(info.size_bytes)
+        return bucket_notification({"bucket": bucket, "name": name, "generation": info.generation, "size": size})
 
     def _load(self) -> dict[str, str]:
         try:

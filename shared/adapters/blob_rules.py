@@ -10,6 +10,7 @@ import re
 from shared.errors import InvalidBlobName
 
 MAX_NAME_BYTES = 1_024
+LONGEST_LINK_S = 604_800  # seven days, the most that Cloud Storage signs for
 SCHEME = "gs://"
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")

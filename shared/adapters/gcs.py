@@ -40,7 +40,6 @@ READ_AHEAD_BYTES = 4 << 20
 READ_TRIES = 5  # while others replace the object between the look at its size and its bytes
 POOL_SIZE = 32  # connections kept open
 _CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-LONGEST_LINK_S = 604_800  # of version 4 signatures
 LONGEST_IAM_LINK_S = 43_200  # IAM may retire the key it signed with after this long
 
 _MARK = "atelier-upload"  # custom metadata by which an upload knows its object again
@@ -306,7 +305,7 @@ def _new_client() -> Client:
 def _signing(credentials: Credentials) -> tuple[Signing | None, int]:
     """Return what can sign, None when nothing can, and for how many seconds at most its signature holds."""
     if isinstance(credentials, service_account.Credentials):
-        return credentials, LONGEST_LINK_S
+        return credentials, blob_rules.LONGEST_LINK_S
     if isinstance(credentials, Signing):  # it asks IAM to sign, too
         return credentials, LONGEST_IAM_LINK_S
     request = partial(google.auth.transport.requests.Request(), timeout=WAIT_S)
