@@ -127,7 +127,7 @@ class EmulatedCloud:
         for name, port in self._ports.items():
             self.processes.wait_until_open(name, port)
         if self._parallel:
-            dispatcher = Dispatcher(self._project, self._consumers(), instances=1, chaos=self._chaos)
+            dispatcher = Dispatcher(self._project, self._consumers(), chaos=self._chaos)
             dispatcher.start()
             self._undo.append(dispatcher.stop)
         for work, every_s in ((self._tick, self._settings.tick_s), (self._revive, LOOK_EVERY_S)):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +75,16 @@ def start_emulators(processes: ProcessGroup) -> Emulators:
     for name, port in ports.items():
         processes.wait_until_open(name, port)
     return Emulators(**{name: f"{_LOCAL}:{port}" for name, port in ports.items()})
+
+
+@contextmanager
+def running_emulators(folder: Path) -> Iterator[Emulators]:
+    """Keep both running for a block, with their logs in *folder*. Raises SettingsError when they cannot be started."""
+    processes = ProcessGroup(folder)
+    try:
+        yield start_emulators(processes)
+    finally:
+        processes.stop()
 
 
 def _sdk_root() -> Path | None:

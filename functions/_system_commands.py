@@ -205,7 +205,7 @@ def health(options: argparse.Namespace, settings: Settings) -> int:
         for r in rows
     ]
     queue = services.bus.backlog() if isinstance(services.bus, LocalBus) else None
-    queued = "Cloud Monitoring knows" if queue is None else queue or "none"
+    queued = "not known here; see Cloud Monitoring" if queue is None else queue or "none"
     text = "\n".join([*(lines or ["all breakers closed"]), f"{due} jobs due", f"queued events: {queued}"])
     show(options, {"breakers": rows, "jobs_due": due, "queued": queue}, text)
     return 0

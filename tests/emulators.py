@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from functions._emulators import Emulators, missing, start_emulators
-from functions._processes import ProcessGroup
+from functions._emulators import Emulators, missing, running_emulators
 
 WHY_NOT = missing()
 needs_emulators = pytest.mark.skipif(WHY_NOT is not None, reason=f"emulator tests are left out: {WHY_NOT}")
 
 
 @pytest.fixture(scope="session")
-def emulator_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessGroup]:
-    """The processes named "firestore" and "pubsub", once `emulators` has started them."""
-    processes = ProcessGroup(Path(tmp_path_factory.mktemp("emulators")))
-    yield processes
-    processes.stop()
-
-
-@pytest.fixture(scope="session")
-def emulators(emulator_processes: ProcessGroup) -> Emulators:
+def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
     """Running Firestore and Pub/Sub emulators."""
-    return start_emulators(emulator_processes)
+    with running_emulators(Path(tmp_path_factory.mktemp("emulators"))) as running:
+        yield running
+
+
+def process_id(address: str) -> int:
+    """The process of the emulator that answers at *address*."""
+    wanted = f"--port={address.rsplit(':', 1)[1]}".encode()
+    found = []
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            if wanted in command.read_bytes().split(b"\0"):
+                found.append(int(command.parent.name))
+    [pid] = found
+    return pid
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -17,6 +16,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+
+from tests.http_server import Handler, serving
 
 AUDIENCE = "https://generate-abc.a.run.app"
 ACCOUNT = "push@atelier.iam.gserviceaccount.com"
@@ -65,29 +66,17 @@ class Certs:
 def certs() -> Iterator[Certs]:
     state = Certs()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Publishing(Handler):
+        def respond(self) -> None:
             state.asked += 1
             state.released.wait(10)
             body = state.keys if isinstance(state.keys, bytes) else json.dumps(state.keys).encode()
-            self.send_response(state.status)
-            self.send_header("Cache-Control", state.cache_control)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(state.status, body, Cache_Control=state.cache_control)
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{server.server_port}/oauth2/v1/certs"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield state
-    state.released.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Publishing) as url:
+        state.url = f"{url}oauth2/v1/certs"
+        yield state
+        state.released.set()
 
 
 def claims(now: float, **changes: Any) -> dict[str, Any]:

@@ -281,7 +281,10 @@ def _send(blob: Any, data: bytes | Iterable[bytes], **options: Any) -> None:
     file = io.BytesIO(data) if isinstance(data, bytes) else _Chunks(data)
     longest = min(size or 0, ONE_REQUEST_BYTES) if size is not None else ONE_REQUEST_BYTES
     wait_s = WAIT_S + longest / SLOWEST_BYTES_PER_S
-    blob.upload_from_file(file, size=size, checksum="crc32c", timeout=wait_s, retry=_retry(), **options)
+    try:
+        blob.upload_from_file(file, size=size, checksum="crc32c", timeout=wait_s, retry=_retry(), **options)
+    except ValueError as error:  # how the client tells that the service kept fewer bytes than it was sent
+        raise StoreUnavailable(f"Cloud Storage did not take all of {_uri_of(blob)}: {line(error)}") from None
 
 
 def _retry() -> Any:

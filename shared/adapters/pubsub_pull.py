@@ -24,6 +24,7 @@ from shared.errors import StoreUnavailable
 
 TIMEOUT_S = 10.0
 ANSWER_S = 1.0  # so long before a pull's deadline the emulator says that there is nothing
+MAX_ACK_DEADLINE_S = 600
 MAX_ACK_IDS = 1_000  # keeps a request under the 512 KiB that the service takes
 
 
@@ -82,8 +83,12 @@ class PubSubConsumer:
             )
             self._answer(self._answers.acknowledge, request)
 
-    def lease(self, subscription: str, ack_ids: Sequence[str], seconds: int) -> None:
-        """Have messages leased for *seconds* (0–600) from now; 0 gives them back. Raises StoreUnavailable."""
+    def nack(self, subscription: str, ack_ids: Sequence[str]) -> None:
+        """Give messages back. Raises StoreUnavailable; then they come again when their leases end."""
+        self.modify_ack_deadline(subscription, ack_ids, 0)  # which is how Pub/Sub spells it
+
+    def modify_ack_deadline(self, subscription: str, ack_ids: Sequence[str], seconds: int) -> None:
+        """Have messages leased for *seconds*, at most MAX_ACK_DEADLINE_S, from now. Raises StoreUnavailable."""
         for start in range(0, len(ack_ids), MAX_ACK_IDS):
             request = ModifyAckDeadlineRequest(
                 subscription=self.path(subscription),

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-from functions._emulators import missing, start_emulators
-from functions._processes import ProcessGroup
+from functions._emulators import missing, running_emulators
 from shared.adapters.sqlite import SqliteDocumentStore
 from shared.clock import SystemClock
 from shared.domain.budget import Scope, day_of
@@ -77,13 +77,12 @@ def run() -> dict[str, Any]:
     """Return holds per second and the proof, for each back end and number of shards and of instances."""
     figures = {"sqlite": _figures("sqlite", _sqlite)}
     if missing() is None:
-        with tempfile.TemporaryDirectory() as folder:
-            processes = ProcessGroup(Path(folder))
-            try:
-                os.environ.update(start_emulators(processes).environment)
-                figures["firestore"] = _figures("firestore", _firestore)
-            finally:
-                processes.stop()
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            running_emulators(Path(folder)) as emulators,
+            patch.dict(os.environ, emulators.environment),
+        ):
+            figures["firestore"] = _figures("firestore", _firestore)
     return figures
 
 

@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from functions._dispatcher import Dispatcher
 from functions._emulated import EmulatedCloud
-from functions._emulators import Emulators, missing, start_emulators
+from functions._emulators import Emulators, missing, running_emulators
 from functions._local import LocalSystem
 from functions._processes import ProcessGroup, free_port
 from shared import bootstrap
@@ -47,10 +48,8 @@ def run() -> dict[str, Any]:
         return {"left_out": why}
     plans = _plans()
     with tempfile.TemporaryDirectory() as folder, quiet_log(), ExitStack() as stack:
-        processes = ProcessGroup(Path(folder) / "emulators")
-        stack.callback(processes.stop)
-        emulators = start_emulators(processes)
-        os.environ.update(emulators.environment)
+        emulators = stack.enter_context(running_emulators(Path(folder) / "emulators"))
+        stack.enter_context(patch.dict(os.environ, emulators.environment))
         ours = stack.enter_context(_ours(Path(folder), emulators))
         bare = stack.enter_context(_bare(Path(folder), emulators, plans))
         for feed in (ours, bare):
@@ -183,7 +182,7 @@ def _bare(folder: Path, emulators: Emulators, plans: dict[str, Plan]) -> Iterato
         processes.start(name, [sys.executable, "-m", "functions_framework", *source], environment=environment, cwd=ROOT)
     for name, port in ports.items():
         processes.wait_until_open(name, port)
-    dispatcher = Dispatcher(project, {name: f"http://127.0.0.1:{port}/" for name, port in ports.items()}, instances=1)
+    dispatcher = Dispatcher(project, {name: f"http://127.0.0.1:{port}/" for name, port in ports.items()})
     dispatcher.start()
     bus = PubSubBus(project)
     feed = _Feed(project, bus, lambda number: {"number": number})

@@ -149,7 +149,7 @@ class _PubSubBench:
     def take(self, subscription: str) -> list[Delivery]:
         leased = self._leased[subscription]
         if leased:  # the shortest lease that a subscription gives is of 10 s
-            self.consumer.lease(subscription, sorted(leased), 1)
+            self.consumer.modify_ack_deadline(subscription, sorted(leased), 1)
         wait_s = self.AGAIN_S if leased or subscription in self._owed else self.EMPTY_S
         found = self.consumer.pull(subscription, 100, wait_s)
         leased.clear()
@@ -167,7 +167,7 @@ class _PubSubBench:
         self._leased[delivery.subscription].discard(delivery.token)
         # The last refusal moves it to the dead-letter topic.
         self._owed.add(delivery.subscription if delivery.attempt < MAX_DELIVERIES else "morgue")
-        self.consumer.lease(delivery.subscription, [delivery.token], 0)
+        self.consumer.nack(delivery.subscription, [delivery.token])
 
     def _delivery(self, subscription: str, received: Received) -> Delivery:
         return Delivery(

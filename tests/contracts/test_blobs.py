@@ -11,7 +11,7 @@ import pytest
 from shared.errors import BlobExists, BlobNotFound, BlobTooLarge, InvalidBlobName
 from shared.ports import BlobStore
 
-Together = Callable[[int, Callable[[int], Any]], list[Any]]
+from .conftest import Together
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from shared.errors import InvalidMessage, PipelineError
 from shared.ports import Json, Message
 
-from .conftest import MAX_DELIVERIES, Bench
-
-Together = Callable[[int, Callable[[int], Any]], list[Any]]
+from .conftest import MAX_DELIVERIES, Bench, Together
 
 PAYLOAD: Json = {
     "text": 'Zürich 東京 🎨 \u0000 " \\ \n',

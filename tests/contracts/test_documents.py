@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from shared.errors import DocumentTooLarge, InvalidDocument, StoreConflict
 from shared.ports import DocumentStore, Json, Write, create, delete, put, update
 
-Together = Callable[[int, Callable[[int], Any]], list[Any]]
+from .conftest import Together
 
 EVERYTHING: Json = {
     "text": 'Zürich 東京 🎨 \u0000 " \\ \n',

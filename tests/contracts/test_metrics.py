@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from shared.metrics import METRICS
 
-from .conftest import SinkBench
-
-Together = Callable[[int, Callable[[int], Any]], list[Any]]
+from .conftest import SinkBench, Together
 
 STAGE = {"stage": "generate"}
 VENDOR = {"provider": "offline", "model": "offline-image"}

@@ -23,6 +23,11 @@ from tests.pipeline.harness import TEXT, Pipeline
 ROOT = Path(__file__).parents[2]
 NARROW = "offline-text-lite"
 PAGES = ("/", "/?limit=1", "/?state=succeeded", "/budgets", "/breakers", "/health", "/api/jobs", "/api/budgets")
+COMPOSITE = {  # the declared indexes: collection, fields
+    (collection, tuple(fields))
+    for collection, rows in query_rules.load_indexes().items()
+    for fields in rows.get("composite", ())
+}
 
 Where = Sequence[tuple[str, Comparison, Any]]
 

@@ -15,7 +15,7 @@ from shared.adapters import wiring
 from shared.adapters.query_rules import load_indexes
 from shared.adapters.wiring import Subscription
 from tests.deploy import planned
-from tests.deploy.recorded import RecordingStore
+from tests.deploy.recorded import COMPOSITE, RecordingStore
 
 if planned.TERRAFORM is None:
     pytest.skip("what Terraform would create is left out: there is no terraform on the PATH", allow_module_level=True)
@@ -23,9 +23,6 @@ if planned.TERRAFORM is None:
 INFRA = Path(__file__).parents[2] / "infra"
 LOCAL = {s.name: s for subscriptions in wiring.subscriptions().values() for s in subscriptions}
 FUNCTIONS = {name: s for name, s in LOCAL.items() if name != wiring.RESULTS}
-COMPOSITE = {
-    (collection, tuple(fields)) for collection, rows in load_indexes().items() for fields in rows.get("composite", ())
-}
 ENDPOINTS = {name: f"https://{name.replace('_', '-')}.run.app" for name in FUNCTIONS}
 AGENT = f"serviceAccount:service-{planned.PROJECT_NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com"
 TYPES = (

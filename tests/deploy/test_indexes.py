@@ -7,12 +7,9 @@ from pathlib import Path
 
 from shared.adapters.query_rules import load_indexes
 from shared.errors import InvalidDocument
-from tests.deploy.recorded import RecordingStore
+from tests.deploy.recorded import COMPOSITE, RecordingStore
 
 ROOT = Path(__file__).parents[2]
-COMPOSITE = {
-    (collection, tuple(fields)) for collection, rows in load_indexes().items() for fields in rows.get("composite", ())
-}
 
 
 def test_the_recording_has_seen_every_function_that_asks_the_store(store: RecordingStore) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import selectors
 import shlex
 import signal
 import subprocess
@@ -13,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
 
 import pytest
 from google.cloud import pubsub_v1
@@ -21,14 +19,13 @@ from google.cloud import pubsub_v1
 from shared.domain.identity import job_id
 from shared.domain.intake import Envelope
 from tests.emulators import needs_emulators
-from tests.functions.command_line import REPOSITORY, CommandLine
+from tests.functions.command_line import REPOSITORY, CommandLine, Started
 
 pytestmark = needs_emulators
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
 SECTION = re.search(r"^## Upstream's side\n(.*?)(?=^## )", README, re.MULTILINE | re.DOTALL)[1]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
-START_S = 60
 EXAMPLE_S = 40
 PUBLISHED = "publisher.publish(", "tide-note-1"
 PUBLISHED_BY_GCLOUD = "gcloud pubsub topics publish", "bridge-note-1"
@@ -117,21 +114,11 @@ class Listener:
 def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
     folder = Path(tmp_path_factory.mktemp("upstream"))
     atelier = CommandLine(folder / "home")
-    with (folder / "up.log").open("w") as log:
-        running = subprocess.Popen(
-            [sys.executable, "-m", "functions", "up", "--emulators", "--json", "--port", "0"],
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            env=atelier.environment(),
-            cwd=folder,
-        )
+    running = Started(atelier, "up", "--emulators", "--json", "--port", "0")
     try:
-        yield Upstream(folder, _outside(folder, _first_line(running, folder / "up.log")["environment"]))
+        yield Upstream(folder, _outside(folder, json.loads(running.line())["environment"]))
     finally:
-        running.send_signal(signal.SIGINT)
-        running.wait(START_S)
-        running.stdout.close()
+        running.end(signal.SIGINT)
 
 
 @pytest.fixture(scope="module")
@@ -151,14 +138,6 @@ def _outside(folder: Path, joined: dict[str, str]) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("ATELIER_", "CLOUDSDK_", "PYTHON", "GOOGLE_"))}
     google = {k: v for k, v in joined.items() if not k.startswith("ATELIER_")}
     return {**kept, **google, "CLOUDSDK_CONFIG": str(folder / "gcloud"), "CLOUDSDK_CORE_DISABLE_PROMPTS": "1"}
-
-
-def _first_line(running: subprocess.Popen[str], log: Path) -> Any:
-    with selectors.DefaultSelector() as ready:
-        ready.register(running.stdout, selectors.EVENT_READ)
-        ready.select(START_S)
-    line = running.stdout.readline() if running.poll() is None else ""
-    return json.loads(line) if line else pytest.fail(log.read_text())
 
 
 def scheduled_message() -> str:

@@ -2,14 +2,18 @@
 
 import json
 import os
+import selectors
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_S = 40
+START_S, END_S = 60, 20  # of a command that goes on
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,43 @@ class CommandLine:
         """What the offline provider says it has accepted."""
         record = self.home / "offline_calls.jsonl"
         return [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+
+
+class Started:
+    """A command that runs."""
+
+    def __init__(self, atelier: CommandLine, *arguments: str | Path, **settings: str) -> None:
+        self.home = atelier.home
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "functions", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=atelier.environment(**settings),
+            cwd=atelier.home.parent,
+        )
+
+    def line(self) -> str:
+        """The first line it prints."""
+        with selectors.DefaultSelector() as ready:
+            ready.register(self.process.stdout, selectors.EVENT_READ)
+            line = self.process.stdout.readline() if ready.select(START_S) else ""
+        if not line:
+            self.process.kill()
+            pytest.fail(f"it printed nothing, but said: {self.process.communicate()[1]}")
+        return line
+
+    def end(self, sent: int | None = None) -> tuple[int, str, str]:
+        """Wait for its end, after a signal if one is given; return exit code and the rest of its output."""
+        if sent is not None:
+            self.process.send_signal(sent)
+        out, err = self.process.communicate(timeout=END_S)
+        return self.process.returncode, out, err
+
+    def kill(self) -> None:
+        """Kill it if it still runs."""
+        self.process.kill()
+        self.process.communicate()
 
 
 def note(request_id: str, **fields: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 from functions import _runtime
 from functions._decode import Event
 from functions._local import LocalSystem
+from functions._processes import free_port
 from shared import bootstrap
 from shared.adapters import wiring
 from shared.adapters.local_bus import Delivery, LocalBus
@@ -59,7 +60,7 @@ class Served:
 
     def __init__(self, name: str, home: Path, **environment: str) -> None:
         row = wiring.functions()[name]
-        self.port = _free_port()
+        self.port = free_port()
         self.out, self.err = home / f"{name}.out", home / f"{name}.err"
         # -P: like the deployed console script, it does not find the repository by being started in it.
         command = [sys.executable, "-P", "-m", "functions_framework", "--host", "127.0.0.1", "--port", str(self.port)]
@@ -172,9 +173,3 @@ def forwarded(delivery: Delivery, attempt: int = 1) -> Json:
     """A message of the local bus as Pub/Sub would push it."""
     attributes = dict(delivery.attributes)
     return push(delivery.payload, message_id=delivery.message_id, attempt=attempt, attributes=attributes)
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from shared.adapters.pubsub_pull import PubSubConsumer
 from shared.errors import SettingsError
 from shared.ports import Json, Message
 from tests.emulators import needs_emulators
+from tests.http_server import Handler, serving
 
 pytestmark = needs_emulators
 
@@ -44,8 +44,7 @@ class Target:
         self.running = self.most_running = 0
         self.answer = answer
         self.changed = threading.Condition()
-        self.server = _Server(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+        self.url = ""
 
     def numbers(self) -> list[int]:
         """The "n" of everything that came, in its order."""
@@ -71,43 +70,23 @@ class Target:
                 self.running -= 1
                 self.changed.notify_all()
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
+    def handler(self) -> type[Handler]:
         target = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Noting(Handler):
             protocol_version = "HTTP/1.1"
 
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                status = target.take(body, dict(self.headers), self.client_address)
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+            def respond(self) -> None:
+                self.answer(target.take(json.loads(self.body()), dict(self.headers), self.client_address))
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        return Handler
-
-
-class _Server(ThreadingHTTPServer):
-    request_queue_size = 128
-
-    def handle_error(self, *_: Any) -> None:
-        """Nobody reads what the dispatcher hung up on."""
+        return Noting
 
 
 @contextmanager
 def target_answering(answer: Answer = lambda _: 204) -> Iterator[Target]:
     target = Target(answer)
-    thread = threading.Thread(target=target.server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
+    with serving(target.handler()) as target.url:
         yield target
-    finally:
-        target.server.shutdown()
-        thread.join()
-        target.server.server_close()
 
 
 class Cloud:
@@ -209,7 +188,7 @@ def test_what_is_acknowledged_does_not_come_again(cloud: Cloud, monkeypatch: pyt
     with target_answering(lambda _: next(codes)) as target, cloud.pushing({"validate": target.url}):
         cloud.publish(*range(20))
         target.wait_until(lambda: len(ack_ids) == 20)
-    cloud.consumer.lease("validate", ack_ids, 0)  # would bring back what was leased and not acknowledged
+    cloud.consumer.nack("validate", ack_ids)  # would bring back what was leased and not acknowledged
     assert cloud.consumer.pull("validate", 100, 1) == []
 
 
@@ -304,14 +283,14 @@ def test_stopping_hangs_up_at_once_and_gives_back_what_was_not_answered(cloud: C
 
     threads = set(threading.enumerate())
     with target_answering(hang) as target:
-        with cloud.pushing({"validate": target.url, "on_tick": target.url}):
+        with cloud.pushing({"validate": target.url, "on_tick": target.url}, instances=4):
             cloud.publish(*range(50))
             target.wait_until(lambda: target.running == 32)
             started = time.monotonic()
         assert time.monotonic() - started < 2
         release.set()
         target.answer = lambda _: 204
-        assert not [t for t in set(threading.enumerate()) - threads if t.name.startswith(("pull", "push", "answers"))]
+        assert not [t for t in set(threading.enumerate()) - threads if t.name.startswith(("pull", "push", "schedule"))]
         with cloud.pushing({"validate": target.url}):
             target.wait_until(lambda: len(target.bodies) >= 32 + 50)
     assert set(target.numbers()[32:]) == set(range(50))

@@ -2,12 +2,10 @@
 
 import json
 import os
-import selectors
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,11 +17,11 @@ import pytest
 
 from functions._emulators import Emulators
 from tests.emulators import needs_emulators
-from tests.functions.command_line import CommandLine, note, picture, write_lines
+from tests.functions.command_line import CommandLine, Started, note, picture, write_lines
+from tests.waiting import until
 
 pytestmark = needs_emulators
 
-START_S = 40
 PATIENCE_S = 20
 AS_JSON = ("--json", "--port", "0")
 
@@ -31,42 +29,6 @@ AS_JSON = ("--json", "--port", "0")
 @pytest.fixture
 def atelier(tmp_path: Path) -> CommandLine:
     return CommandLine(tmp_path / "a home")
-
-
-class Started:
-    """A command on the emulators that runs."""
-
-    def __init__(self, atelier: CommandLine, *arguments: str | Path, **settings: str) -> None:
-        self.home = atelier.home
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "functions", *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=atelier.environment(**settings),
-            cwd=atelier.home.parent,
-        )
-
-    def line(self) -> str:
-        """The first line it prints."""
-        with selectors.DefaultSelector() as ready:
-            ready.register(self.process.stdout, selectors.EVENT_READ)
-            assert ready.select(START_S), "it does not say anything"
-        return self.process.stdout.readline() or pytest.fail(self.process.stderr.read())
-
-    def end(self, sent: int | None = None) -> tuple[int, str, str]:
-        """Wait for its end, after a signal if one is given; return exit code and the rest of its output."""
-        if sent is not None:
-            self.process.send_signal(sent)
-        out, err = self.process.communicate(timeout=PATIENCE_S)
-        return self.process.returncode, out, err
-
-    def kill(self, *words: str, only_first: bool = False) -> set[int]:
-        """Kill the processes it has started that have all *words* in their command; return their ids."""
-        found = sorted(pid for pid, command in belonging(self.home).items() if all(word in command for word in words))
-        for pid in found[:1] if only_first else found:
-            os.kill(pid, signal.SIGKILL)
-        return set(found)
 
 
 class Service(Started):
@@ -106,8 +68,7 @@ def started() -> Iterator[Callable[..., Any]]:
 
     yield start
     for command in running:
-        command.process.kill()
-        command.process.communicate()
+        command.kill()
 
 
 def belonging(home: Path) -> dict[int, str]:
@@ -122,18 +83,17 @@ def belonging(home: Path) -> dict[int, str]:
     return found
 
 
+def kill(home: Path, *words: str, only_first: bool = False) -> set[int]:
+    """Kill the processes of a home that have all *words* in their command; return the ids of all of these."""
+    found = sorted(pid for pid, command in belonging(home).items() if all(word in command for word in words))
+    for pid in found[:1] if only_first else found:
+        os.kill(pid, signal.SIGKILL)
+    return set(found)
+
+
 def is_open(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def until(is_true: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> Any:
-    end = time.monotonic() + within_s
-    while time.monotonic() < end:
-        if found := is_true():
-            return found
-        time.sleep(0.05)
-    pytest.fail(f"not within {within_s} s: {what}")
 
 
 # ---------------------------------------------------------------- run
@@ -201,7 +161,7 @@ def test_a_run_whose_emulator_is_killed_ends_with_one_clear_line(atelier, tmp_pa
         ATELIER_OFFLINE_FAULTS=faults,
     )
     assert "clip: " in run.process.stderr.readline()
-    run.kill("java", "firestore")
+    kill(run.home, "java", "firestore")
     code, out, err = run.end()
     assert (code, out) == (1, "")
     assert _problems(err) == [f"error: the firestore emulator has ended; its log is {_log(atelier, 'firestore')}"]
@@ -216,7 +176,7 @@ def test_a_second_terminal_joins_in_with_the_environment_that_is_printed(shared,
     joined = service.told["environment"]
     request = write_lines(tmp_path / "n.jsonl", note("joined"))
     (row,) = atelier("submit", request, "--json", **joined).json["submitted"]
-    until(lambda: service.jobs().get("joined") == "succeeded", "the job is done")
+    until(lambda: service.jobs().get("joined") == "succeeded", PATIENCE_S, what="the job is done")
     status = atelier("status", row["job_id"], "--json", **joined)
     assert (status.code, status.json["state"]) == (0, "succeeded")
     assert atelier("audit", **joined).code == 0
@@ -228,7 +188,11 @@ def test_a_manifest_in_the_inbox_bucket_becomes_jobs_and_its_bad_lines_are_told(
     body = "\n".join([json.dumps(note("m-1")), "not json", json.dumps(note("m-2"))])
     url = f"{storage}/upload/storage/v1/b/{bucket}/o?uploadType=media&name=batch.jsonl"
     urllib.request.urlopen(urllib.request.Request(url, data=body.encode()), timeout=PATIENCE_S).close()
-    until(lambda: [service.jobs().get(name) for name in ("m-1", "m-2")] == ["succeeded"] * 2, "both jobs are done")
+    until(
+        lambda: [service.jobs().get(name) for name in ("m-1", "m-2")] == ["succeeded"] * 2,
+        PATIENCE_S,
+        what="both jobs are done",
+    )
 
     def errors() -> Any:
         told = f"{storage}/storage/v1/b/{bucket}/o/batch.jsonl.errors.json?alt=media"
@@ -239,15 +203,15 @@ def test_a_manifest_in_the_inbox_bucket_becomes_jobs_and_its_bad_lines_are_told(
             error.close()
             return None
 
-    assert [error["line"] for error in until(errors, "the bad line is told beside the file")] == [2]
+    assert [error["line"] for error in until(errors, PATIENCE_S, what="the bad line is told beside the file")] == [2]
 
 
 def test_a_function_that_is_killed_is_started_again(shared, tmp_path):
     atelier, service = shared
-    killed = {name: service.kill("--target", name) for name in ("quality_check", "record_cost")}
+    killed = {name: kill(service.home, "--target", name) for name in ("quality_check", "record_cost")}
     assert all(killed.values())
     atelier("submit", write_lines(tmp_path / "n.jsonl", note("revived")), **service.told["environment"])
-    until(lambda: service.jobs().get("revived") == "succeeded", "the job is done")
+    until(lambda: service.jobs().get("revived") == "succeeded", PATIENCE_S, what="the job is done")
     now = belonging(service.home)
     for name, before in killed.items():
         assert {pid for pid, command in now.items() if f"--target {name} " in command} - before
@@ -255,9 +219,9 @@ def test_a_function_that_is_killed_is_started_again(shared, tmp_path):
 
 def test_a_function_whose_worker_outlives_its_master_is_started_again(shared, tmp_path):
     atelier, service = shared
-    assert len(service.kill("--target generate ", only_first=True)) == 2
+    assert len(kill(service.home, "--target generate ", only_first=True)) == 2
     atelier("submit", write_lines(tmp_path / "n.jsonl", note("mastered")), **service.told["environment"])
-    until(lambda: service.jobs().get("mastered") == "succeeded", "the job is done")
+    until(lambda: service.jobs().get("mastered") == "succeeded", PATIENCE_S, what="the job is done")
 
 
 def test_ctrl_c_stops_everything_and_what_is_printed_can_be_given_to_a_shell(atelier, started):
@@ -286,7 +250,11 @@ def test_sigterm_stops_everything_and_closes_every_port(atelier, started):
 
 def test_ctrl_c_while_it_starts_stops_what_was_started(atelier, started):
     up = started(Started, atelier, "up", "--emulators", *AS_JSON)
-    until(lambda: any("java" in command for command in belonging(atelier.home).values()), "the emulators are started")
+    until(
+        lambda: any("java" in command for command in belonging(atelier.home).values()),
+        PATIENCE_S,
+        what="the emulators are started",
+    )
     code, out, err = up.end(signal.SIGINT)
     assert (code, out) == (130, "")
     assert "Traceback" not in err
@@ -297,13 +265,13 @@ def test_nothing_is_left_when_it_is_killed_itself(atelier, started):
     up = started(Service, atelier)
     up.process.kill()
     assert up.end() == (-signal.SIGKILL, "", "")
-    until(lambda: belonging(atelier.home) == {}, "all that it started has ended", 8)
+    until(lambda: belonging(atelier.home) == {}, 8, what="all that it started has ended")
     assert not any(is_open(port) for port in up.ports())
 
 
 def test_up_ends_with_one_clear_line_when_an_emulator_is_killed(atelier, started):
     up = started(Service, atelier)
-    up.kill("java", "firestore")
+    kill(up.home, "java", "firestore")
     code, out, err = up.end()
     assert (code, out) == (1, "")
     assert err == f"error: the firestore emulator has ended; its log is {_log(atelier, 'firestore')}\n"

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ import pytest
 from functions._processes import ProcessGroup, free_port
 from shared.errors import SettingsError
 from tests.functions.command_line import REPOSITORY
+from tests.waiting import until
 
 PATIENCE_S = 10
 FOREVER = "while :; do sleep 60; done"
@@ -42,13 +43,6 @@ def start(group: ProcessGroup, name: str, script: str) -> int:
     return group.pid(name)
 
 
-def until(is_true: Callable[[], object], within_s: float = PATIENCE_S) -> None:
-    end = time.monotonic() + within_s
-    while not is_true():
-        assert time.monotonic() < end, "not in time"
-        time.sleep(0.02)
-
-
 def members(group_id: int) -> list[int]:
     """The processes of a process group that still do something."""
     found = []
@@ -65,14 +59,14 @@ def members(group_id: int) -> list[int]:
 def test_what_a_child_writes_is_in_its_log_and_a_second_start_adds_to_it(group: ProcessGroup):
     for text in ("first", "second"):
         start(group, "talks", f"echo {text}; echo {text} >&2")
-        until(lambda: group.ended() == ["talks"])
+        until(lambda: group.ended() == ["talks"], PATIENCE_S)
     assert group.log("talks").read_text() == "first\nfirst\nsecond\nsecond\n"
 
 
 def test_a_child_that_has_ended_is_named_until_it_is_started_again(group: ProcessGroup):
     start(group, "stays", FOREVER)
     os.kill(start(group, "falls", FOREVER), signal.SIGKILL)
-    until(lambda: group.ended() == ["falls"])
+    until(lambda: group.ended() == ["falls"], PATIENCE_S)
     start(group, "falls", FOREVER)
     assert group.ended() == []
 
@@ -80,9 +74,9 @@ def test_a_child_that_has_ended_is_named_until_it_is_started_again(group: Proces
 def test_stop_ends_children_and_grandchildren_and_may_be_called_again(group: ProcessGroup):
     pid = start(group, "parent", f"sh -c '{FOREVER}' & {FOREVER}")
     group_id = os.getpgid(pid)
-    until(lambda: len(members(group_id)) >= 4)
+    until(lambda: len(members(group_id)) >= 4, PATIENCE_S)
     group.stop()
-    until(lambda: not members(group_id))
+    until(lambda: not members(group_id), PATIENCE_S)
     group.stop()
 
 
@@ -90,7 +84,7 @@ def test_stop_lets_a_child_tidy_up_and_ends_one_that_does_not_want_to(group: Pro
     tidied = tmp_path / "tidied"
     start(group, "kind", f"trap 'echo done > {tidied}; exit 0' TERM; touch {tidied}.ready; {_napping()}")
     start(group, "stubborn", f"trap '' TERM; touch {tidied}.set; {_napping()}")
-    until(lambda: Path(f"{tidied}.ready").exists() and Path(f"{tidied}.set").exists())
+    until(lambda: Path(f"{tidied}.ready").exists() and Path(f"{tidied}.set").exists(), PATIENCE_S)
     began = time.monotonic()
     group.stop()
     assert time.monotonic() - began < PATIENCE_S
@@ -113,7 +107,7 @@ def test_the_group_ends_when_this_process_is_killed_and_nobody_waits_for_its_out
         began = time.monotonic()
         assert parent.stdout.read() == ""
         assert time.monotonic() - began < 2
-    until(lambda: not members(group_id))
+    until(lambda: not members(group_id), PATIENCE_S)
 
 
 def test_ctrl_c_on_the_terminal_does_not_reach_the_children(group: ProcessGroup):

@@ -2,38 +2,28 @@
 
 import json
 import os
-import selectors
 import signal
 import socket
-import subprocess
-import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.functions.command_line import CommandLine, note, write_lines
+from tests.functions.command_line import CommandLine, Started, note, write_lines
+from tests.waiting import until
 
 PATIENCE_S = 20
 
 
-class Service:
+class Service(Started):
     """A running `up`."""
 
     def __init__(self, atelier: CommandLine) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "functions", "up", "--json", "--port", "0"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=atelier.environment(),
-            cwd=atelier.home.parent,
-        )
-        self.said = self._first_line()
+        super().__init__(atelier, "up", "--json", "--port", "0")
+        self.said = json.loads(self.line())
         self.ops = self.said["ops"]
         self.inbox = Path(self.said["inbox"])
 
@@ -51,26 +41,12 @@ class Service:
         return found
 
     def interrupt(self) -> tuple[int, str, str]:
-        self.process.send_signal(signal.SIGINT)
-        out, err = self.process.communicate(timeout=PATIENCE_S)
-        return self.process.returncode, out, err
+        return self.end(signal.SIGINT)
 
     def children(self) -> list[str]:
         """Process ids of what this process has started."""
         tasks = Path(f"/proc/{self.process.pid}/task")
         return [pid for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
-
-    def _first_line(self) -> dict[str, Any]:
-        with selectors.DefaultSelector() as ready:
-            ready.register(self.process.stdout, selectors.EVENT_READ)
-            if not ready.select(PATIENCE_S):
-                self.process.kill()
-                pytest.fail("up did not say where it serves")
-        line = self.process.stdout.readline()
-        if not line:
-            pytest.fail(self.process.communicate()[1])
-        found: dict[str, Any] = json.loads(line)
-        return found
 
 
 @pytest.fixture
@@ -83,19 +59,7 @@ def service(atelier: CommandLine) -> Iterator[Service]:
     running = Service(atelier)
     yield running
     if running.process.poll() is None:
-        running.process.kill()
-        running.process.communicate()
-
-
-def until(is_true: Callable[[], Any], what: str) -> Any:
-    """Look again and again, for a bounded time, and return what made it true."""
-    end = time.monotonic() + PATIENCE_S
-    pause = selectors.DefaultSelector()
-    while time.monotonic() < end:
-        if found := is_true():
-            return found
-        pause.select(0.05)
-    pytest.fail(f"not within {PATIENCE_S} s: {what}")
+        running.kill()
 
 
 def drop(service: Service, name: str, *lines: Any) -> Path:
@@ -106,8 +70,14 @@ def drop(service: Service, name: str, *lines: Any) -> Path:
 
 def test_a_file_dropped_into_the_inbox_becomes_jobs_and_ctrl_c_ends_cleanly(atelier, service):
     drop(service, "batch.jsonl", note("a"), "not json", note("b"))
-    until(lambda: sorted(j["state"] for j in service.jobs()) == ["succeeded", "succeeded"], "both jobs done")
-    errors = until(lambda: list(service.inbox.glob("*.errors.json")), "the bad line is told beside the file")
+    until(
+        lambda: sorted(j["state"] for j in service.jobs()) == ["succeeded", "succeeded"],
+        PATIENCE_S,
+        what="both jobs done",
+    )
+    errors = until(
+        lambda: list(service.inbox.glob("*.errors.json")), PATIENCE_S, what="the bad line is told beside the file"
+    )
     assert json.loads(errors[0].read_text())["errors"][0]["line"] == 2
     assert service.children() == []
     code, out, err = service.interrupt()
@@ -121,7 +91,11 @@ def test_a_file_dropped_into_the_inbox_becomes_jobs_and_ctrl_c_ends_cleanly(atel
 
 def test_what_is_submitted_from_another_process_is_carried_out(atelier, service, tmp_path):
     job = atelier("submit", write_lines(tmp_path / "n.jsonl", note("a")), "--json").json["submitted"][0]["job_id"]
-    until(lambda: [j["job_id"] for j in service.jobs() if j["state"] == "succeeded"] == [job], "the job is done")
+    until(
+        lambda: [j["job_id"] for j in service.jobs() if j["state"] == "succeeded"] == [job],
+        PATIENCE_S,
+        what="the job is done",
+    )
     status, page = service.get(f"jobs/{job}")
     assert status == 200
     assert job in page
@@ -138,12 +112,16 @@ def test_the_ops_page_says_that_it_is_well_and_listens_on_this_machine_alone(ser
 def test_a_file_that_was_seen_makes_no_second_job_after_a_restart(atelier, service):
     unnamed = {k: v for k, v in note("unnamed").items() if k != "request_id"}
     drop(service, "one.json", unnamed)
-    until(lambda: [j["state"] for j in service.jobs()] == ["succeeded"], "the job is done")
+    until(lambda: [j["state"] for j in service.jobs()] == ["succeeded"], PATIENCE_S, what="the job is done")
     assert service.interrupt()[0] == 0
     again = Service(atelier)
     try:
         drop(again, "two.json", note("second"))
-        until(lambda: [j for j in again.jobs() if j["request_id"] == "second" and j["state"] == "succeeded"], "seen")
+        until(
+            lambda: [j for j in again.jobs() if j["request_id"] == "second" and j["state"] == "succeeded"],
+            PATIENCE_S,
+            what="seen",
+        )
         assert len(again.jobs()) == 2
     finally:
         assert again.interrupt()[0] == 0

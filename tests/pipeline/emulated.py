@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from shared.domain.job import Job
 from shared.ports import Json, Message
 from shared.settings import Settings
 from tests.pipeline.harness import Observed
+from tests.waiting import until
 
 LOOK_EVERY_S = 0.1
 QUICK = {"lease_s": 4, "stale_s": 4.0, "tick_s": 0.5, "offline_render_s": 0.3}  # so that a test need not wait long
@@ -67,12 +67,9 @@ class Cloud(Observed):
         self.wait(lambda: self.finished(ids), within_s)
         return self.jobs(ids)
 
-    def wait(self, until: Callable[[], bool], within_s: float) -> None:
-        """Wait until *until* says so."""
-        end = time.monotonic() + within_s
-        while not until():
-            assert time.monotonic() < end, f"not so after {within_s} s"
-            time.sleep(LOOK_EVERY_S)
+    def wait(self, happened: Callable[[], bool], within_s: float) -> None:
+        """Wait until something has happened; each look costs the emulators some."""
+        until(happened, within_s, LOOK_EVERY_S)
 
     def kill(self, name: str) -> None:
         """Kill the process of a function, and its worker, at once; another one is started for it."""

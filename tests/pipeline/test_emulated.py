@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import random
 import re
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 from functions import _runtime
 from functions._emulators import Emulators
-from functions._processes import ProcessGroup
 from shared.adapters import pubsub_topology
 from shared.adapters.chaos import Chaos
 from shared.clock import SystemClock
@@ -29,7 +26,8 @@ from shared.domain.budget import day_of
 from shared.domain.intake import Envelope
 from shared.domain.job import AttemptState, Job, State
 from shared.ports import Json, Message
-from tests.emulators import needs_emulators
+from tests.emulators import needs_emulators, process_id
+from tests.http_server import Handler, serving
 from tests.pipeline.emulated import QUICK, Cloud, paused
 from tests.pipeline.harness import IMAGE, TEXT, VIDEO, Observed, Pipeline, assert_history
 
@@ -86,9 +84,9 @@ def test_two_hundred_jobs_end_once_though_functions_are_killed_all_the_time(doub
     assert check(doubled, doubled.jobs(ids)) == {State.SUCCEEDED: MANY}
 
 
-def test_jobs_go_on_when_firestore_was_silent_for_five_seconds(doubled: Cloud, emulator_processes: ProcessGroup):
+def test_jobs_go_on_when_firestore_was_silent_for_five_seconds(doubled: Cloud, emulators: Emulators):
     ids = doubled.submit(*named("silent", 40))
-    with paused(emulator_processes.pid("firestore")):
+    with paused(process_id(emulators.firestore)):
         time.sleep(5)
     doubled.wait(lambda: doubled.finished(ids), 60)
     assert check(doubled, doubled.jobs(ids)) == {State.SUCCEEDED: 40}
@@ -184,35 +182,19 @@ def _state(cloud: Cloud, job_id: str) -> State | None:
     return loaded.job.state if loaded else None
 
 
-class Refusing(BaseHTTPRequestHandler):
-    """A function that is not well."""
-
-    refused: ClassVar[list[str]]
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.refused.append(self.path)
-        self.send_response(500)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @contextmanager
 def refusing() -> Iterator[tuple[str, list[str]]]:
     """The URL of something that answers 500, and the list of what it refused."""
-    Refusing.refused = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/", Refusing.refused
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    refused: list[str] = []
+
+    class Refusing(Handler):
+        def respond(self) -> None:
+            self.body()
+            refused.append(self.path)
+            self.answer(500)
+
+    with serving(Refusing) as url:
+        yield url, refused
 
 
 # ---------------------------------------------------------------- the same as on a laptop
