@@ -91,7 +91,11 @@ class Settings:
         0.7, "Share of a daily budget from which on only the cheaper half is chosen.", minimum=0, maximum=1
     )
     budget_shards: int = setting(
-        1, "Documents a tenant's and the whole day's budget is split into.", minimum=1, maximum=64
+        1,
+        "Documents a tenant's and the whole day's budget is split into. One document of Firestore takes few writes a "
+        "second: 8 or more for a busy system.",
+        minimum=1,
+        maximum=64,
     )
     max_attempts: int = setting(4, "Tries per job over all models.", minimum=1, maximum=20)
     fallback_when_blocked: bool = setting(default=False, meaning="Whether a vendor's safety block may try another.")
