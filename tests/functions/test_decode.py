@@ -191,3 +191,8 @@ def test_no_json_raises_anything_but_invalid_event(body: object) -> None:
             post(body, headers)
         except InvalidEvent:
             continue
+
+
+@pytest.mark.parametrize("told", [{}, {"deliveryAttempt": 0}, {"deliveryAttempt": -1}, {"deliveryAttempt": "2"}])
+def test_a_push_that_does_not_count_deliveries_may_be_any_of_them(told: dict[str, object]) -> None:
+    assert post({**push(), **told}).attempt == 0

@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from functions._emulated import EmulatedCloud
 from functions._emulators import Emulators
+from shared.settings import Settings
 from tests.emulators import needs_emulators
 from tests.functions.command_line import CommandLine, Started, note, picture, write_lines
 from tests.waiting import until
@@ -323,3 +325,13 @@ def _log(atelier: CommandLine, name: str) -> Path:
 def _problems(err: str) -> list[str]:
     """What a run says on stderr beside its progress."""
     return [line for line in err.splitlines() if not line.startswith("clip: ")]
+
+
+def test_what_no_emulator_can_do_is_not_asked_of_it(tmp_path):
+    asked = {
+        "push_audience": "https://a.example",
+        "push_service_account": "a@b.example",
+        "metrics_url": "monitoring://p",
+    }
+    settings = EmulatedCloud(Settings(home=str(tmp_path), **asked))._settings
+    assert (settings.push_audience, settings.metrics_url) == ("", "")
