@@ -15,11 +15,10 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-import google.auth.credentials
 import google.auth.iam
 import google.auth.transport.requests
 from google.api_core import exceptions
-from google.auth.credentials import Credentials, Signing
+from google.auth.credentials import Credentials, Scoped, Signing
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.cloud.storage import Client
 from google.cloud.storage.retry import DEFAULT_RETRY
@@ -317,9 +316,9 @@ def _signing(credentials: Credentials) -> tuple[Signing | None, int]:
     account = getattr(credentials, "service_account_email", None)
     if not account:
         return None, 0
-    # IAM wants a wider scope than the client's own, which is for storage alone.
-    wide = google.auth.credentials.with_scopes_if_required(credentials, [_CLOUD_SCOPE])  # type: ignore[no-untyped-call]
-    signer = google.auth.iam.Signer(request, wide, account)  # type: ignore[no-untyped-call]
+    if isinstance(credentials, Scoped):  # IAM wants a wider scope than the client's own, which is for storage alone
+        credentials = credentials.with_scopes([_CLOUD_SCOPE])  # type: ignore[no-untyped-call]
+    signer = google.auth.iam.Signer(request, credentials, account)  # type: ignore[no-untyped-call]
     signing = service_account.Credentials(signer, account, token_uri="")  # type: ignore[no-untyped-call]
     return signing, LONGEST_IAM_LINK_S
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import google.auth
+import google.auth.credentials
 import google.auth.exceptions
+import google.auth.transport.requests
 import pytest
 import requests
 from cryptography.hazmat.primitives import serialization
@@ -301,3 +306,50 @@ def test_a_metadata_server_that_does_not_answer_is_no_setting(monkeypatch: pytes
     monkeypatch.setattr(google.auth, "default", unreachable)
     with pytest.raises(StoreUnavailable):
         CloudStorageBlobStore("test")
+
+
+class OnCloudRun(google.auth.credentials.Credentials, google.auth.credentials.Scoped):
+    """Credentials of an instance: no key of their own, and a token that is good for its scopes only."""
+
+    service_account_email = "generate@my-project.iam.gserviceaccount.com"
+
+    def __init__(self, scopes: tuple[str, ...] = ("https://www.googleapis.com/auth/devstorage.read_write",)) -> None:
+        super().__init__()
+        self._scopes, self.token = scopes, " ".join(scopes)
+
+    @property
+    def requires_scopes(self) -> bool:
+        return False
+
+    def with_scopes(self, scopes: Any, default_scopes: Any = None) -> OnCloudRun:
+        return OnCloudRun(tuple(scopes))
+
+    def refresh(self, request: Any) -> None:
+        """The token never ends."""
+
+    def before_request(self, request: Any, method: str, url: str, headers: dict[str, str]) -> None:
+        headers["authorization"] = f"Bearer {self.token}"
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_on_cloud_run_iam_signs_when_it_is_asked_with_the_scope_that_it_wants(
+    monkeypatch: pytest.MonkeyPatch, server: CloudStorage, status: int
+) -> None:
+    asked: list[str] = []
+
+    def sign(_self: Any, url: str, method: str, body: bytes, headers: dict[str, str], **_: Any) -> Any:
+        asked.append(headers["authorization"])
+        allowed = "auth/cloud-platform" in headers["authorization"] and status == 200
+        data = json.dumps({"signedBlob": base64.b64encode(b"signed by IAM").decode()} if allowed else {}).encode()
+        return SimpleNamespace(status=200 if allowed else 403, data=data)
+
+    monkeypatch.setattr(google.auth.transport.requests.Request, "__call__", sign)
+    client = Client(project="my-project", credentials=OnCloudRun())
+    link = CloudStorageBlobStore("test", client).link("gs://outputs/a.png", 60)
+    client.close()
+    assert len(asked) >= 1
+    if status == 403:
+        assert link is None
+    else:
+        assert link is not None
+        assert parse_qs(urlsplit(link).query)["X-Goog-Signature"] == [b"signed by IAM".hex()]
