@@ -53,23 +53,17 @@ def handle(event: Event, services: Services) -> None:
         log.warning("upload.superseded")
         return
     errors: list[Json] = []
-    max_bytes = services.settings.max_event_bytes
-    for batch in _batches(_messages(found, read_manifest(found.name, data), errors, max_bytes)):
+    for batch in _batches(_messages(found, read_manifest(found.name, data), errors)):
         services.bus.publish(batch)
     if errors or services.blobs.stat(uri + ERRORS_SUFFIX) is not None:  # what an earlier upload was told is over
         _write_errors(uri, errors, services)
 
 
-def _messages(found: StoredObject, lines: Iterable[Line], errors: list[Json], max_bytes: int) -> Iterator[Message]:
+def _messages(found: StoredObject, lines: Iterable[Line], errors: list[Json]) -> Iterator[Message]:
     """One message per good line; what is wrong with the others is added to *errors*."""
     for line in lines:
         if line.error is not None:
             errors.append({"line": line.number, **_doc(line.error)})
-            continue
-        size_bytes = len(json.dumps(line.request))
-        if size_bytes > max_bytes:
-            error = FieldError("", "too_large", f"the request is of {size_bytes} bytes; {max_bytes} are allowed")
-            errors.append({"line": line.number, **_doc(error)})
             continue
         source = {
             "bucket": found.bucket,

@@ -104,10 +104,17 @@ def _failed(number: int, code: str, message: str, field: str = "") -> Line:
     return Line(number, error=FieldError(field, code, message))
 
 
-def _from_value(number: int, value: object) -> Line:
+def _from_value(number: int, value: object, length: int) -> Line:
+    """Return the request in *value*, which was read from so many characters."""
+    if length > MAX_LINE_BYTES:
+        return _too_long(number)
     if isinstance(value, dict):
         return Line(number, value)
     return _failed(number, "invalid_type", "must be a JSON object, one request")
+
+
+def _too_long(number: int) -> Line:
+    return _failed(number, "too_long", f"is over {MAX_LINE_BYTES} bytes")
 
 
 # ---------------------------------------------------------------- JSON
@@ -118,10 +125,10 @@ def _json_lines(text: str) -> Iterator[Line]:
         if not line or line.isspace():
             continue
         if len(line) > MAX_LINE_BYTES or (not line.isascii() and len(line.encode()) > MAX_LINE_BYTES):
-            yield _failed(number, "too_long", f"is over {MAX_LINE_BYTES} bytes")
+            yield _too_long(number)
             continue
         try:
-            yield _from_value(number, parse_json(line))
+            yield _from_value(number, parse_json(line), len(line))
         except ValueError as problem:
             yield _failed(number, "invalid_json", f"cannot be read: {problem}")
 
@@ -141,7 +148,7 @@ def _json_file(text: str) -> Iterator[Line]:
         yield from _json_array(text, start + 1)
         return
     try:
-        yield _from_value(1, parse_json(text))
+        yield _from_value(1, parse_json(text), len(text.strip()))
     except ValueError as problem:
         yield _failed(1, "invalid_json", f"cannot be read: {problem}")
 
@@ -155,12 +162,13 @@ def _json_array(text: str, start: int) -> Iterator[Line]:
     while separator == ",":
         number += 1
         try:
-            value, end = decoder.decode(text, skip_blanks(text, start))
+            begin = skip_blanks(text, start)
+            value, end = decoder.decode(text, begin)
         except ValueError as problem:
             yield _failed(number, "invalid_json", f"cannot be read, nor what follows: {problem}")
             return
         if decoder.problem is None:
-            yield _from_value(number, value)
+            yield _from_value(number, value, end - begin)
         else:
             yield _failed(number, "invalid_json", f"cannot be read: {decoder.problem}")
         end = skip_blanks(text, end)

@@ -70,10 +70,11 @@ def test_a_file_that_is_gone_already_is_no_error(tmp_path: Path):
     assert published(pipeline) == 0
 
 
-def test_a_line_of_ten_megabytes_costs_only_itself(tmp_path: Path):
+@pytest.mark.parametrize("name, form", [("plan.jsonl", "{0}\n{1}\n{0}\n"), ("plan.json", "[{0},\n{1},\n{0}]")])
+def test_a_request_of_ten_megabytes_costs_only_itself(tmp_path: Path, name: str, form: str):
     pipeline = Pipeline(tmp_path)
     long = json.dumps({**TEXT, "prompt": "x" * 10_000_000})
-    uri = upload(pipeline, "plan.jsonl", f"{LINE}\n{long}\n{LINE}\n".encode())
+    uri = upload(pipeline, name, form.format(LINE, long).encode())
     assert published(pipeline) == 2
     assert [(e["line"], e["code"]) for e in errors(pipeline, uri) or []] == [(2, "too_long")]
 
@@ -161,11 +162,3 @@ def test_an_upload_that_was_overwritten_before_its_event_came_is_left_to_the_lat
     assert published(pipeline) == 0
     tell(pipeline, "plan.json", new.generation)
     assert published(pipeline) == 1
-
-
-def test_a_request_too_large_for_an_event_is_told_and_the_others_go_on(tmp_path: Path):
-    pipeline = Pipeline(tmp_path)
-    large = json.dumps({**TEXT, "prompt": "x" * 600_000})
-    uri = upload(pipeline, "plan.json", f"[{LINE},\n{large},\n{LINE}]".encode())
-    assert published(pipeline) == 2
-    assert [(e["line"], e["code"]) for e in errors(pipeline, uri) or []] == [(2, "too_large")]
