@@ -5,9 +5,9 @@ import os
 import pytest
 
 from shared.clock import ManualClock
-from tests.emulators import emulated_project, emulators
+from tests.emulators import emulated_project, emulators, emulators_there
 
-__all__ = ["emulated_project", "emulators"]  # fixtures
+__all__ = ["emulated_project", "emulators", "emulators_there"]  # fixtures
 
 
 @pytest.fixture(autouse=True)

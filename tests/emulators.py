@@ -11,12 +11,18 @@ import pytest
 
 from functions._emulators import Emulators, missing, running_emulators
 
-WHY_NOT = missing()
-needs_emulators = pytest.mark.skipif(WHY_NOT is not None, reason=f"emulator tests are left out: {WHY_NOT}")
+needs_emulators = pytest.mark.usefixtures("emulators_there")
 
 
 @pytest.fixture(scope="session")
-def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
+def emulators_there() -> None:
+    """Skip where the emulators cannot be started: all from this one place, so that one line tells of all."""
+    if (why_not := missing()) is not None:
+        pytest.skip(f"emulator tests are left out: {why_not}")
+
+
+@pytest.fixture(scope="session")
+def emulators(emulators_there: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
     """Running Firestore and Pub/Sub emulators."""
     with running_emulators(Path(tmp_path_factory.mktemp("emulators"))) as running:
         yield running
