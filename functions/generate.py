@@ -211,11 +211,11 @@ def _with_pieces(job: Job, attempt: Attempt, done: Done, services: Services) -> 
     cost, basis = _cost(job, attempt, units, services), "usage" if done.usage else "delivered"
     if cost is None:
         cost, basis = attempt.price_micro_usd, "quoted"
-    pieces = _kept(job, attempt, done, services)
+    pieces = _stored(job, attempt, done, services)
     return replace(attempt, pieces=pieces, usage=units, finish=done.finish, cost_micro_usd=cost, basis=basis)
 
 
-def _kept(job: Job, attempt: Attempt, done: Done, services: Services) -> tuple[Piece, ...]:
+def _stored(job: Job, attempt: Attempt, done: Done, services: Services) -> tuple[Piece, ...]:
     """Store the pieces, again and again while the lease lasts: until then they are nowhere else.
 
     What an operation delivered can be fetched again.

@@ -288,7 +288,7 @@ def _documents(settings: Settings) -> Callable[[], DocumentStore]:
         def cloud() -> DocumentStore:
             from shared.adapters.firestore import FirestoreDocumentStore
 
-            return FirestoreDocumentStore(project, database or "(default)")
+            return FirestoreDocumentStore(project, database)
 
         return cloud
     path = _local_path("ATELIER_STATE_URL", settings.state_url, "sqlite", home_path(settings) / "state.db")

@@ -27,16 +27,11 @@ from google.cloud.firestore_v1.types import firestore
 from shared.adapters import document_rules, firestore_values, query_rules
 from shared.adapters.firestore_errors import translation
 from shared.adapters.google_cloud import LOGIN, line, no_credentials
-from shared.errors import (
-    InvalidDocument,
-    StoreConflict,
-    StoreUnusable,
-)
+from shared.errors import InvalidDocument, StoreConflict, StoreUnusable
 from shared.ports import Comparison, Snapshot, Write
 
 T = TypeVar("T")
 
-DEFAULT_DATABASE = "(default)"
 TIMEOUT_S = 5.0  # of one call
 GIVE_UP_S = 8.0  # with all its retries: a caller has to answer its own caller
 CONTEND_S = 2.0  # after which whoever lost reads again, and lets others go first
@@ -48,7 +43,7 @@ _KEEP_ALIVE = [("grpc.keepalive_time_ms", 30_000), ("grpc.max_receive_message_le
 
 
 class FirestoreDocumentStore:
-    """Documents of *database* in *project*, shared by the threads of this process.
+    """Documents of *database* (by default the project's first one) in *project*, shared by the threads of this process.
 
     `FIRESTORE_EMULATOR_HOST` leads to an emulator. *indexes* is of the form of `shared/stores/indexes.json`, which is
     the default; a query that it does not declare is refused here, because the emulator would answer it.
@@ -60,7 +55,7 @@ class FirestoreDocumentStore:
     def __init__(
         self,
         project: str,
-        database: str = DEFAULT_DATABASE,
+        database: str = "",
         *,
         indexes: Mapping[str, Any] | None = None,
         give_up_s: float = GIVE_UP_S,
@@ -68,8 +63,8 @@ class FirestoreDocumentStore:
         declared = query_rules.load_indexes() if indexes is None else indexes
         self._indexes = query_rules.parse_indexes(declared)
         self._indexed = {collection: rules.fields() for collection, rules in self._indexes.items()}
-        self._project, self._database_id = project, database
-        self._database = f"projects/{project}/databases/{database}"
+        self._project, self._database_id = project, database or "(default)"
+        self._database = f"projects/{project}/databases/{self._database_id}"
         self._root = f"{self._database}/documents/"
         self._metadata = (("google-cloud-resource-prefix", self._database), *_emulator_metadata())
         self._transport = FirestoreGrpcTransport(channel=_channel())

@@ -49,3 +49,15 @@ def test_all_events_of_a_finished_job_once_more_change_nothing(tmp_path: Path):
     assert len(pipeline.results) == 1
     assert Envelope(request, "").job_id == job.job_id
     pipeline.assert_sound()
+
+
+def test_every_event_carries_kind_tenant_and_trace_for_filters(tmp_path: Path):
+    pipeline = Pipeline(tmp_path)
+    seen = []
+    publish = pipeline.services.bus.publish
+    pipeline.services.bus.publish = lambda messages: (seen.extend(messages), publish(messages))
+    (job,) = pipeline.run({**TEXT, "request_id": "r", "tenant": "museum"})
+    batons = {m.topic: m.attributes for m in seen if m.topic in {"generate", "quality-check", "record-cost"}}
+    assert len(batons) == 3
+    for attributes in batons.values():
+        assert attributes == {"kind": "text", "tenant": "museum", "trace": job.trace}
