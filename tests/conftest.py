@@ -5,9 +5,9 @@ import os
 import pytest
 
 from shared.clock import ManualClock
-from tests.emulators import emulated_project, emulators, emulators_there
+from tests.emulators import emulated_project, emulators, pytest_runtest_setup
 
-__all__ = ["emulated_project", "emulators", "emulators_there"]  # fixtures
+__all__ = ["emulated_project", "emulators", "pytest_runtest_setup"]  # fixtures and a hook
 
 
 @pytest.fixture(autouse=True)

@@ -11,18 +11,17 @@ import pytest
 
 from functions._emulators import Emulators, missing, running_emulators
 
-needs_emulators = pytest.mark.usefixtures("emulators_there")
+needs_emulators = pytest.mark.emulators
 
 
-@pytest.fixture(scope="session")
-def emulators_there() -> None:
+def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip where the emulators cannot be started: all from this one place, so that one line tells of all."""
-    if (why_not := missing()) is not None:
+    if item.get_closest_marker("emulators") is not None and (why_not := missing()) is not None:
         pytest.skip(f"emulator tests are left out: {why_not}")
 
 
 @pytest.fixture(scope="session")
-def emulators(emulators_there: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
+def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
     """Running Firestore and Pub/Sub emulators."""
     with running_emulators(Path(tmp_path_factory.mktemp("emulators"))) as running:
         yield running

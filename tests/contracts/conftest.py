@@ -31,6 +31,7 @@ from shared.log import configure, log
 from shared.metrics import METRICS
 from shared.ports import BlobStore, DocumentStore, EventBus, MetricSink
 from shared.simulators.cloud_storage import CloudStorage
+from tests.emulators import needs_emulators
 from tests.monitoring import MonitoringServer, monitoring_server
 
 INDEXES = {
@@ -268,12 +269,12 @@ def _cloud_monitoring(_request: pytest.FixtureRequest, _folder: Path) -> Iterato
 
 DOCUMENT_STORES = [
     pytest.param(_sqlite, id="sqlite"),
-    pytest.param(_firestore, id="firestore"),
+    pytest.param(_firestore, id="firestore", marks=needs_emulators),
 ]
 BLOB_STORES = [pytest.param(_filesystem, id="filesystem"), pytest.param(_cloud_storage, id="cloud_storage")]
 BUSES = [
     pytest.param(_local_bus, id="local_bus"),
-    pytest.param(_pubsub, id="pubsub"),
+    pytest.param(_pubsub, id="pubsub", marks=needs_emulators),
 ]
 METRIC_SINKS = [pytest.param(_log_sink, id="log"), pytest.param(_cloud_monitoring, id="cloud_monitoring")]
 

@@ -325,3 +325,16 @@ def test_importing_an_event_function_loads_no_decoder_no_vendor_sdk_and_no_datab
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == {name: [] for name in EVENT_FUNCTIONS}
+
+
+def test_what_was_measured_is_handed_over_when_the_process_is_told_to_end(tmp_path: Path) -> None:
+    """Without credentials each try to hand over leaves a line, so that the last one can be counted."""
+    none = str(tmp_path / "none.json")
+    served = Served(
+        "on_tick", tmp_path, ATELIER_METRICS_URL="monitoring://my-project", GOOGLE_APPLICATION_CREDENTIALS=none
+    )
+    with closing(served):
+        served.ready()
+        assert served.send(push({}, message_id="1")).status == 204
+        before = served.out.read_text().count("metrics.not_written")
+    assert served.out.read_text().count("metrics.not_written") == before + 1
