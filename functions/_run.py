@@ -60,7 +60,7 @@ def _system(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[S
     With the cloud's own bus nothing is started here: the deployed functions do the work.
     """
     if options.emulators:
-        from functions._emulated import EmulatedCloud
+        from functions._emulated.cloud import EmulatedCloud
 
         with EmulatedCloud(settings, parallel=options.parallel) as cloud:
             demand_usable(cloud.services)

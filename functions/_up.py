@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from werkzeug.serving import BaseWSGIServer
 
-    from functions._emulated import EmulatedCloud
+    from functions._emulated.cloud import EmulatedCloud
 
 LOOK_EVERY_S = 1.0
 PAGE = 1000
@@ -72,7 +72,7 @@ def up(options: argparse.Namespace, settings: Settings) -> int:
 
 def _up_emulated(options: argparse.Namespace, settings: Settings) -> int:
     """Serve the deployed system on emulators until Ctrl-C or SIGTERM."""
-    from functions._emulated import EmulatedCloud
+    from functions._emulated.cloud import EmulatedCloud
 
     _listener(options.port).close()  # its server would try for seconds, and tell its log alone
     with EmulatedCloud(settings, parallel=options.parallel, ops_port=options.port) as cloud:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from functions._emulators import Emulators, missing, running_emulators
+from functions._emulated.emulators import Emulators, missing, running_emulators
 
 needs_emulators = pytest.mark.emulators
 

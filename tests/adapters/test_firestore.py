@@ -12,7 +12,7 @@ import grpc
 import pytest
 from google.cloud.firestore_v1.types import CommitResponse
 
-from functions._processes import free_port
+from functions._emulated.processes import free_port
 from shared.adapters.firestore import FirestoreDocumentStore
 from shared.clock import SystemClock
 from shared.domain.budget import Scope, day_of

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from google.pubsub_v1 import PublisherClient, PublishRequest, PublishResponse, SubscriberClient, Subscription
 
-from functions._processes import free_port
+from functions._emulated.processes import free_port
 from shared.adapters import pubsub_topology, wiring
 from shared.adapters.pubsub import MAX_REQUEST_BYTES, PubSubBus
 from shared.adapters.pubsub_pull import PubSubConsumer

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from functions._emulators import missing, running_emulators
+from functions._emulated.emulators import missing, running_emulators
 from shared.adapters.sqlite import SqliteDocumentStore
 from shared.clock import SystemClock
 from shared.domain.budget import Scope, day_of

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from functions._dispatcher import Dispatcher
-from functions._emulated import EmulatedCloud
-from functions._emulators import Emulators, missing, running_emulators
+from functions._emulated.cloud import EmulatedCloud
+from functions._emulated.dispatcher import Dispatcher
+from functions._emulated.emulators import Emulators, missing, running_emulators
+from functions._emulated.processes import ProcessGroup, free_port
 from functions._local import LocalSystem
-from functions._processes import ProcessGroup, free_port
 from shared import bootstrap
 from shared.adapters import pubsub_topology, wiring
 from shared.adapters.local_bus import Delivery

@@ -227,6 +227,6 @@ def test_every_promise_names_a_test_that_exists():
 
 def test_where_things_live_names_places_that_exist():
     places = rows(section("Where things live"))
-    assert len(places) == 12
+    assert len(places) == 13
     for cell, _ in places:
         assert (REPOSITORY / re.match(r"\[([^\]]+)\]", cell)[1]).exists(), cell

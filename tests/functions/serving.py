@@ -18,8 +18,8 @@ from typing import Any
 
 from functions import _runtime
 from functions._decode import Event
+from functions._emulated.processes import free_port
 from functions._local import LocalSystem
-from functions._processes import free_port
 from shared import bootstrap
 from shared.adapters import wiring
 from shared.adapters.local_bus import Delivery, LocalBus

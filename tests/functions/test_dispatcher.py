@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from functions._dispatcher import Dispatcher
-from functions._processes import free_port
+from functions._emulated.dispatcher import Dispatcher
+from functions._emulated.processes import free_port
 from shared.adapters import pubsub_topology, wiring
 from shared.adapters.chaos import Chaos
 from shared.adapters.pubsub import PubSubBus

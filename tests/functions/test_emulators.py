@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from functions._emulated import EmulatedCloud
-from functions._emulators import Emulators
+from functions._emulated.cloud import EmulatedCloud
+from functions._emulated.emulators import Emulators
 from shared.settings import Settings
 from tests.emulators import needs_emulators
 from tests.functions.command_line import CommandLine, Started, note, picture, write_lines

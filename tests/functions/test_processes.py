@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from functions._processes import ProcessGroup, free_port
+from functions._emulated.processes import ProcessGroup, free_port
 from shared.errors import SettingsError
 from tests.functions.command_line import REPOSITORY
 from tests.waiting import until
@@ -21,7 +21,7 @@ FOREVER = "while :; do sleep 60; done"
 PARENT = """
 import os, sys, time
 from pathlib import Path
-from functions._processes import ProcessGroup
+from functions._emulated.processes import ProcessGroup
 
 group = ProcessGroup(Path(sys.argv[1]), grace_s=0.3)
 for name, script in zip(("a", "b"), sys.argv[2:]):

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from functions._emulated import EmulatedCloud
-from functions._emulators import Emulators
+from functions._emulated.cloud import EmulatedCloud
+from functions._emulated.emulators import Emulators
 from shared.adapters.chaos import Chaos
 from shared.adapters.pubsub_topology import Topology
 from shared.domain.intake import Envelope

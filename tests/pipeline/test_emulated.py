@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from functions import _runtime
-from functions._emulators import Emulators
+from functions._emulated.emulators import Emulators
 from shared.adapters import pubsub_topology
 from shared.adapters.chaos import Chaos
 from shared.clock import SystemClock

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from functions._processes import ProcessGroup, free_port
+from functions._emulated.processes import ProcessGroup, free_port
 from shared.errors import SettingsError
 
 GCLOUD_S = 30.0

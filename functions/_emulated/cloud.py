@@ -19,9 +19,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from functions._decode import bucket_notification
-from functions._dispatcher import Dispatcher
-from functions._emulators import Emulators, start_emulators
-from functions._processes import ProcessGroup, free_port
+from functions._emulated.dispatcher import Dispatcher
+from functions._emulated.emulators import Emulators, start_emulators
+from functions._emulated.processes import ProcessGroup, free_port
 from shared import bootstrap
 from shared.adapters import pubsub_topology, wiring
 from shared.adapters.chaos import Chaos
@@ -33,7 +33,7 @@ from shared.ports import Message
 from shared.settings import PREFIX, Settings
 from shared.simulators.cloud_storage import CloudStorage
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PROJECT = "atelier-emulated"
 LOOK_EVERY_S = 0.2
 JOIN_S = 1.0

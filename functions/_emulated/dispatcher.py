@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from queue import SimpleQueue
 
-from functions._dispatch_schedule import Chances, Push, Schedule
-from functions._push import ACKS, Connection, push_body
+from functions._emulated.push import ACKS, Connection, push_body
+from functions._emulated.schedule import Chances, Push, Schedule
 from shared.adapters import wiring
 from shared.adapters.chaos import Chaos
 from shared.adapters.pubsub_pull import PubSubConsumer, Received
