@@ -15,7 +15,7 @@ from shared.domain.job import OPEN_ATTEMPT, TRANSITIONS, Attempt, AttemptState, 
 Json = dict[str, Any]
 
 NEVER_MADE = "never_made"  # reason of a fallback: the call was not made, so the same candidate is as good as before
-_POLLED = "operation runs, poll"
+POLLED = "operation runs, poll"  # how the note of every poll but the last begins
 POLL_LATE_S = 60.0  # how often a finished job's operation is still asked after
 
 
@@ -47,8 +47,8 @@ def leased(job: Job, attempt: Attempt, due_at: datetime) -> Job:
 
 def running(job: Job, attempt: Attempt, moment: Moment, poll_after_s: float) -> Job:
     """The vendor accepted, or still works: wait and ask again."""
-    note = f"{_POLLED} {attempt.polls}" if attempt.polls else "operation accepted"
-    if job.timeline and str(job.timeline[-1].get("note", "")).startswith(_POLLED):
+    note = f"{POLLED} {attempt.polls}" if attempt.polls else "operation accepted"
+    if job.timeline and str(job.timeline[-1].get("note", "")).startswith(POLLED):
         # The last poll stands for all: an operation may be asked after for days.
         job = replace(job, timeline=job.timeline[:-1])
     attempt = replace(attempt, state=AttemptState.RUNNING, accepted=True)
