@@ -29,6 +29,7 @@ from shared.errors import (
 from shared.ports import DocumentStore, create, put, update
 from shared.stores.budgets import Budgets
 from tests.emulators import needs_emulators
+from tests.waiting import SOON_S
 
 
 class Service(grpc.GenericRpcHandler):
@@ -186,7 +187,7 @@ def test_a_service_that_is_down_is_told_in_time(monkeypatch, call):
     store = FirestoreDocumentStore("my-project", give_up_s=0.5)
     started = time.monotonic()
     assert type(caught(lambda: call(store))) is StoreUnavailable
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < SOON_S
     store.close()
 
 
@@ -208,6 +209,9 @@ def instances(emulated_project) -> Iterator[list[FirestoreDocumentStore]]:
     yield stores
     for store in stores:
         store.close()
+
+
+CROWD_S = 30.0  # about 3 s on a machine of its own; what would keep colliding would not end
 
 
 def hold(store: DocumentStore, shards: int, limit: int) -> bool:
@@ -233,7 +237,7 @@ def test_ten_of_a_hundred_at_once_fit_a_budget_of_ten(instances, shards):
     started = time.monotonic()
     with futures.ThreadPoolExecutor(100) as threads:
         held = list(threads.map(lambda n: hold(instances[n % 10], shards, 10), range(100)))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < CROWD_S
     assert sum(held) == 10
     ((scope, budget),) = Budgets(instances[0], {"all": 10}, shards=shards).on_day(day_of(SystemClock().now()))
     assert (scope, budget.held, budget.limit) == (Scope("all"), 10, 10)

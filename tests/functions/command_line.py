@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE_S = 40
+PATIENCE_S = 100
 START_S, END_S = 60, 20  # of a command that goes on
 
 

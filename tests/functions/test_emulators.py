@@ -130,9 +130,7 @@ def test_a_run_says_that_the_files_are_gone_and_what_the_report_keeps(atelier, t
 @pytest.mark.parametrize("name", ["missing.jsonl", "empty"])
 def test_bad_request_files_are_told_as_without_emulators_before_anything_is_started(atelier, tmp_path, name):
     (tmp_path / "empty").mkdir()
-    began = time.monotonic()
-    found = atelier("run", "--emulators", tmp_path / name)
-    assert time.monotonic() - began < 3
+    found = atelier("run", "--emulators", tmp_path / name, PATH=str(tmp_path))  # where nothing can be started
     assert found == atelier("run", tmp_path / name)
     assert found.code == 2
     assert not (atelier.home / "emulated").exists()
