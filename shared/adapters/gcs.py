@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import secrets
 from collections.abc import Iterable
 from contextlib import suppress
@@ -292,6 +293,9 @@ def _retry() -> Any:
 
 
 def _new_client() -> Client:
+    # Else each bucket's own metadata is fetched by a thread of the client, for traces that are not made here: a request
+    # that needs storage.buckets.get, and is tried again for two minutes after the function has answered.
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     try:
         client = Client()
     except (DefaultCredentialsError, OSError) as error:

@@ -253,7 +253,7 @@ part = st.text(st.sampled_from("ab.-0é"), min_size=1, max_size=3).filter(lambda
 object_names = st.lists(part, min_size=1, max_size=3).map("/".join)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     wanted=st.sets(object_names, max_size=12),
     prefix=object_names.map(lambda name: name[:2]),

@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,6 +20,8 @@ import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.cloud.storage import Client
+from google.cloud.storage._bucket_metadata_cache import BucketMetadataCache
+from google.cloud.storage._opentelemetry_tracing import DISABLE_BUCKET_MD_ENV_VAR
 from google.oauth2 import service_account
 
 from shared.adapters import gcs
@@ -228,6 +231,17 @@ def test_a_missing_permission_is_named_with_the_role(server: CloudStorage, blobs
     for call in every_call(blobs):
         with pytest.raises(StoreUnusable, match=r"no permission on gs://test-outputs: grant roles/storage\.objectUser"):
             call()
+
+
+def test_the_client_asks_for_nothing_behind_our_back(server: CloudStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(DISABLE_BUCKET_MD_ENV_VAR, raising=False)
+    asked: list[str] = []
+    monkeypatch.setattr(BucketMetadataCache, "get_or_queue_fetch", lambda _, bucket: asked.append(bucket))
+    with closing(CloudStorageBlobStore("test")) as blobs:
+        for call in every_call(blobs):
+            with suppress(BlobExists, BlobNotFound):
+                call()
+    assert asked == []
 
 
 def test_a_service_that_is_down_is_unavailable_soon(

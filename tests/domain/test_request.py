@@ -464,7 +464,7 @@ def judged(payload: object) -> Request | list[FieldError]:
 
 
 @given(json_values | payloads)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_payload_is_accepted_or_refused_field_by_field(payload: object) -> None:
     verdict = judged(payload)
     if isinstance(verdict, Request):
@@ -530,7 +530,6 @@ valid_fields = st.fixed_dictionaries(
 
 
 @given(valid_fields)
-@settings(deadline=None)
 def test_a_request_survives_the_way_to_the_document_and_back(asked: dict[str, Any]) -> None:
     request = parse(TEXT | asked)
     assert parse(json.loads(json.dumps(request_to_doc(request)))) == request

@@ -76,7 +76,7 @@ def grade(text: str, platform: str | None = None, *, is_json: bool = False) -> s
     seed=st.integers(0, 2**40),
     max_tokens=st.one_of(st.integers(1, 60), st.just(1024)),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_text_passes_the_gate_and_fits(
     prompt: str, task: str, platform: str | None, seed: int, max_tokens: int
 ) -> None:
@@ -95,7 +95,7 @@ def test_any_template_passes_the_gate(prompt: str) -> None:
 
 
 @given(prompt=prompts, seed=st.integers(0, 999), platform=st.sampled_from(PLATFORM_NAMES))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_json_passes_the_gate(prompt: str, seed: int, platform: str | None) -> None:
     schema = SCHEMAS["post"]
     text, _ = render_text(prompt, task="content", schema=schema, seed=seed, platform=platform)
@@ -104,7 +104,7 @@ def test_any_json_passes_the_gate(prompt: str, seed: int, platform: str | None) 
 
 
 @given(prompt=prompts, task=st.sampled_from(TASKS), platform=st.sampled_from(PLATFORM_NAMES))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_sentence_comes_twice(prompt: str, task: str, platform: str | None) -> None:
     text, _ = render_text(prompt, task=task, platform=platform)
     sentences = [
@@ -418,7 +418,7 @@ def test_a_simple_pattern_is_matched(pattern: str, least: int) -> None:
 
 
 @given(seed=st.integers(0, 10_000), spread=st.integers(0, 20))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_drawn_string_matches_its_expression(seed: int, spread: int) -> None:
     for pattern in PATTERNS:
         if "(?=" not in pattern and r"\1" not in pattern:
