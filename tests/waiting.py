@@ -9,7 +9,6 @@ from typing import TypeVar
 import pytest
 
 T = TypeVar("T")
-SOON_S = 6.0  # what does not wait is over by then, on a busy machine too
 
 
 def until(happened: Callable[[], T], within_s: float, look_every_s: float = 0.05, *, what: str = "") -> T:

@@ -21,7 +21,6 @@ from shared.adapters.pubsub_pull import PubSubConsumer
 from shared.errors import InvalidMessage, SettingsError, StoreUnavailable, StoreUnusable
 from shared.ports import Message
 from tests.emulators import needs_emulators
-from tests.waiting import SOON_S
 
 PROJECT = "test-project"
 Publish = Callable[[PublishRequest, grpc.ServicerContext], PublishResponse]
@@ -147,7 +146,7 @@ def test_a_service_that_is_down_is_unavailable_in_time(monkeypatch: pytest.Monke
     with closing(PubSubBus(PROJECT, timeout_s=0.5)) as bus, pytest.raises(StoreUnavailable, match="first") as caught:
         bus.publish([Message("first", {}), Message("second", {})])
     assert not isinstance(caught.value, StoreUnusable)
-    assert time.monotonic() - started < SOON_S
+    assert time.monotonic() - started < 2
 
 
 def test_a_service_that_never_answers_is_unavailable_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +160,7 @@ def test_a_service_that_never_answers_is_unavailable_in_time(monkeypatch: pytest
     with service(hang, monkeypatch), closing(PubSubBus(PROJECT, timeout_s=0.6)) as bus:
         with pytest.raises(StoreUnavailable):
             bus.publish([Message("first", {})])
-        assert time.monotonic() - started < SOON_S
+        assert time.monotonic() - started < 2
         release.set()
 
 

@@ -25,7 +25,6 @@ from shared.errors import SettingsError
 from shared.ports import Json, Message
 from tests.emulators import needs_emulators
 from tests.http_server import Handler, serving
-from tests.waiting import SOON_S
 
 pytestmark = needs_emulators
 
@@ -288,7 +287,7 @@ def test_stopping_hangs_up_at_once_and_gives_back_what_was_not_answered(cloud: C
             cloud.publish(*range(50))
             target.wait_until(lambda: target.running == 32)
             started = time.monotonic()
-        assert time.monotonic() - started < SOON_S
+        assert time.monotonic() - started < 2
         release.set()
         target.answer = lambda _: 204
         assert not [t for t in set(threading.enumerate()) - threads if t.name.startswith(("pull", "push", "schedule"))]
@@ -305,4 +304,4 @@ def test_an_endpoint_of_no_consumer_is_refused(cloud: Cloud) -> None:
 def test_an_idle_dispatcher_stops_at_once(cloud: Cloud) -> None:
     with cloud.pushing({"validate": "http://127.0.0.1:1/"}):
         started = time.monotonic()
-    assert time.monotonic() - started < SOON_S
+    assert time.monotonic() - started < 2
