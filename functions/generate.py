@@ -309,9 +309,12 @@ def _call(job: Job, attempt: Attempt, services: Services) -> Call:
         attempt=attempt.number,
         kind=job.kind,
         model=model.vendor_model,
+        row=model,
         params=params,
         output_prefix=services.blobs.uri("outputs", f"jobs/{job.job_id}/{attempt.number}") + "/",
-        timeout_s=max(1.0, min(CALL_S[job.kind], services.settings.lease_s - STORE_S)),
+        timeout_s=max(
+            1.0, min(CALL_S[job.kind], services.settings.call_timeout_s, services.settings.lease_s - STORE_S)
+        ),
     )
 
 

@@ -28,7 +28,7 @@ from shared.domain.job import Job
 from shared.errors import BlobExists, CatalogueError, SettingsError
 from shared.ports import BlobStore, Clock, DocumentStore, EventBus, MetricSink, Provider
 from shared.resilience.announced import Announced
-from shared.settings import Settings
+from shared.settings import PREFIX, Settings
 from shared.stores.budgets import Budgets
 from shared.stores.cache import Cache
 from shared.stores.jobs import Jobs
@@ -164,7 +164,7 @@ class Services:
         """Return the adapter of a vendor. Raises SettingsError for one this version cannot call."""
         with self._lock:
             if name not in self._providers:
-                self._providers[name] = _build_provider(name, self.settings, self.clock)
+                self._providers[name] = self._build_provider(name)
             return self._providers[name]
 
     def demand_outputs(self) -> None:
@@ -229,6 +229,16 @@ class Services:
                 self._built[name] = self._builders[name]()
             return self._built[name]
 
+    def _build_provider(self, name: str) -> Provider:
+        s, build = self.settings, _PROVIDERS.get(name)
+        missing = missing_credentials(name, s)
+        if build is None:
+            allowed = ", ".join(sorted(_PROVIDERS.keys() - {"template"}))
+            raise SettingsError(f"provider {name!r} is not known; ATELIER_PROVIDERS may name: {allowed}")
+        if missing:
+            raise SettingsError(f"provider {name} needs {missing}")
+        return build(self)
+
     def _limits(self, model: str) -> Limits | None:
         from shared.resilience.limiters import Limits
 
@@ -236,6 +246,75 @@ class Services:
         if row is None or not (row.rpm or row.rpd or row.tpm):
             return None
         return Limits(row.rpm, row.rpd, row.tpm)
+
+
+def missing_credentials(provider: str, settings: Settings) -> str:
+    """Return the setting without which a vendor cannot be called; empty when nothing is missing."""
+    needed = {
+        "vertex": "vertex_project",
+        "runway": "runway_api_secret",
+        "replicate": "replicate_api_token",
+        "huggingface": "huggingface_token",
+    }.get(provider)
+    return "" if needed is None or getattr(settings, needed) else PREFIX + needed.upper()
+
+
+def _offline(services: Services) -> Provider:
+    from shared.providers.offline import OfflineProvider
+
+    s = services.settings
+    record = home_path(s) / "offline_calls.jsonl"
+    return OfflineProvider(record, services.clock, faults=s.offline_faults, render_s=s.offline_render_s)
+
+
+def _template(_services: Services) -> Provider:
+    from shared.providers.template import TemplateProvider
+
+    return TemplateProvider()
+
+
+def _vertex(services: Services) -> Provider:
+    from shared.providers.vertex import VertexProvider
+
+    s = services.settings
+    return VertexProvider(s.vertex_project, services.blobs, services.clock, base_url=s.vertex_base_url)
+
+
+def _runway(services: Services) -> Provider:
+    from shared.providers.runway import RunwayProvider
+
+    s = services.settings
+    return RunwayProvider(s.runway_api_secret, services.blobs, base_url=s.runway_base_url)
+
+
+def _replicate(services: Services) -> Provider:
+    from shared.providers.replicate import ReplicateProvider
+
+    s = services.settings
+    return ReplicateProvider(
+        s.replicate_api_token,
+        services.blobs,
+        services.clock,
+        base_url=s.replicate_base_url,
+        webhook_url=s.webhook_url,
+    )
+
+
+def _huggingface(services: Services) -> Provider:
+    from shared.providers.huggingface import HuggingFaceProvider
+
+    s = services.settings
+    return HuggingFaceProvider(s.huggingface_token, services.blobs, base_url=s.huggingface_base_url)
+
+
+_PROVIDERS: Mapping[str, Callable[[Services], Provider]] = {
+    "offline": _offline,
+    "template": _template,
+    "vertex": _vertex,
+    "runway": _runway,
+    "replicate": _replicate,
+    "huggingface": _huggingface,
+}
 
 
 def build(settings: Settings, clock: Clock | None = None, *, bus: EventBus | None = None) -> Services:
@@ -376,19 +455,6 @@ def _local_path(name: str, url: str, scheme: str, default: Path) -> Path:
 
 def _not_understood(name: str, url: str) -> SettingsError:
     return SettingsError(f"{name}={url!r} is not understood; allowed is {_ALLOWED[name]}")
-
-
-def _build_provider(name: str, settings: Settings, clock: Clock) -> Provider:
-    if name == "offline":
-        from shared.providers.offline import OfflineProvider
-
-        record = home_path(settings) / "offline_calls.jsonl"
-        return OfflineProvider(record, clock, faults=settings.offline_faults, render_s=settings.offline_render_s)
-    if name == "template":
-        from shared.providers.template import TemplateProvider
-
-        return TemplateProvider()
-    raise SettingsError(f"provider {name!r} has no adapter in this version; ATELIER_PROVIDERS may name: offline")
 
 
 def _built_in(package: str, name: str) -> dict[str, Any]:

@@ -179,6 +179,13 @@ class Unavailable(ProviderFault):
     counts_against_health = True
 
 
+class AccountRefused(ProviderFault):
+    """The vendor refuses our account, for its credentials, permissions or credit: nothing was accepted."""
+
+    code = "account_refused"
+    counts_against_health = True
+
+
 class ModelGone(ProviderFault):
     """The vendor no longer has this model: disable it and fall back."""
 

@@ -6,11 +6,14 @@ what the cloud would refuse.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
+
+if TYPE_CHECKING:
+    from shared.domain.catalogue import Model
 
 Json = dict[str, Any]
 
@@ -211,11 +214,14 @@ class EventBus(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One paid call of one attempt.
+    """One paid call of one attempt; an attempt for several pieces takes several, where the vendor makes one at a time.
 
     Attributes:
-        key: `job_id-attempt`, the idempotency key and the name under which the call can be found again.
+        key: `job_id-attempt`, and `job_id-attempt.part` from the second call on: the idempotency key and the name
+            under which the call can be found again.
         model: the vendor's own model id.
+        row: the catalogue's row of the model; its limits bound what was priced, so the call must keep to them.
+        part: which call of the attempt it is, from 0.
         params: what to make, in our words (see `shared/domain/request.py`): prompt, negative_prompt,
             width, height, count, seed, duration_s, fps, audio, task, platform, response_schema, …
         output_prefix: URI under which a vendor that writes to Cloud Storage itself must put its files.
@@ -226,19 +232,27 @@ class Call:
     attempt: int
     kind: str
     model: str
+    row: Model
     params: Json
     output_prefix: str
     timeout_s: float
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One delivered piece: bytes, text, or the URI of a file the vendor wrote itself. Exactly one is set."""
+    """One delivered piece. Exactly one of the others is set beside the media type.
+
+    Attributes:
+        uri: a file that the vendor wrote to our storage itself.
+        chunks: reads a file that lies at the vendor, from its beginning with each call; raises `ProviderFault`s.
+    """
 
     media_type: str
     data: bytes | None = None
     text: str | None = None
     uri: str | None = None
+    chunks: Callable[[], Iterator[bytes]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +293,10 @@ class Provider(Protocol):
         """Make the paid call."""
 
     def poll(self, handle: Json) -> Done | Pending:
-        """Ask after an accepted operation; free of charge."""
+        """Ask after an accepted operation; free of charge.
+
+        A fault is the end of the operation. When the vendor cannot be asked now, the operation is still pending.
+        """
 
     def cancel(self, handle: Json) -> None:
         """Ask the vendor to stop; it may finish and charge all the same."""

@@ -29,10 +29,12 @@ def setting(
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
     read: Callable[[str], Any] | None = None,
+    secret: bool = False,
 ) -> Any:
-    """Declare one setting; its type is that of the default unless *read* says otherwise."""
+    """Declare one setting; its type is that of the default unless *read* says otherwise. A *secret* is never shown."""
     metadata = {"meaning": meaning, "unit": unit, "minimum": minimum, "maximum": maximum}
-    return dataclasses.field(default=default, metadata={**metadata, "choices": choices, "read": read})
+    metadata |= {"choices": choices, "read": read, "secret": secret}
+    return dataclasses.field(default=default, repr=not secret, metadata=metadata)
 
 
 def _usd(text: str) -> int:
@@ -82,6 +84,33 @@ class Settings:
         "https://www.googleapis.com/oauth2/v1/certs", "Where the keys are that tokens are signed with."
     )
     providers: tuple[str, ...] = setting(("offline",), "Vendors that may be used, separated by commas.", read=_names)
+    vertex_project: str = setting(
+        "", "The Google Cloud project whose Vertex AI is called; credentials are its default."
+    )
+    vertex_base_url: str = setting(
+        "", "In place of Vertex AI's own address, for a simulator or proxy. Without TLS no credentials are sent."
+    )
+    runway_api_secret: str = setting("", "Runway's API secret.", secret=True)
+    runway_base_url: str = setting("https://api.dev.runwayml.com", "Runway's address, or that of a simulator or proxy.")
+    replicate_api_token: str = setting("", "Replicate's API token.", secret=True)
+    replicate_base_url: str = setting("https://api.replicate.com", "Replicate's address, or a simulator's or proxy's.")
+    replicate_webhook_secrets: tuple[str, ...] = setting(
+        (),
+        "Secrets that Replicate's webhooks may be signed with (`whsec_…`), separated by commas: the new one and the "
+        "old one while they change.",
+        read=_names,
+        secret=True,
+    )
+    webhook_url: str = setting(
+        "", "The public HTTPS address of `on_webhook`. Empty: vendors are only asked, and never told to call."
+    )
+    huggingface_token: str = setting("", "Hugging Face's access token.", secret=True)
+    huggingface_base_url: str = setting(
+        "https://router.huggingface.co", "Hugging Face's router, a dedicated endpoint, a simulator or proxy."
+    )
+    call_timeout_s: float = setting(
+        150.0, "No call of a vendor takes longer; past it, nobody knows whether it was accepted.", unit="s", minimum=0.1
+    )
     catalogue: str = setting("", "A TOML file whose rows are added to the built-in catalogue or override it.")
     blocked_terms: str = setting("", "A TOML file of blocked terms in place of the built-in list.")
     daily_budget_usd: int = setting(1_000_000_000, "Cap on everything per UTC day.", unit="USD", read=_usd)
@@ -186,7 +215,8 @@ def _value(name: str, text: str, field: dataclasses.Field[Any]) -> Any:
     try:
         value = (field.metadata["read"] or _READERS[type(field.default)])(text)
     except ValueError as error:
-        raise SettingsError(f"{name}={text!r}: {error}") from None
+        told = "(secret)" if field.metadata["secret"] else repr(text)
+        raise SettingsError(f"{name}={told}: {error}") from None
     _check_range(name, value, field)
     return value
 

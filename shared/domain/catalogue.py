@@ -111,6 +111,12 @@ def _counts(value: Any) -> dict[str, int]:
     return {_text(key): _count(number) for key, number in value.items()}
 
 
+def _names(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError("a table of texts")  # noqa: TRY004 - every bad value is told the same way
+    return {_text(key): _text(name) for key, name in value.items()}
+
+
 def _tables(value: Any) -> list[Json]:
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise ValueError("an array of tables")
@@ -180,6 +186,8 @@ class Model:
     kinds: frozenset[str] = _column(_some(_one_of(*KINDS)))
     modes: frozenset[str] = _column(_some(_one_of(*MODES)))
     billed_by: str = _column(_one_of("piece", "token", "gpu_second", "request"))
+    api: str | None = _column(_text)  # which of the vendor's interfaces, where it has several
+    inputs: Mapping[str, str] = _column(_names)  # what the vendor calls our parameters, where each model has its own
     location: str | None = _column(_text)
     sizes: frozenset[str] = _column(_some(_text), frozenset())
     aspect_ratios: frozenset[str] = _column(_some(_text), frozenset())
@@ -340,6 +348,7 @@ def _model(row: Json) -> Model:
         "vendor_model": name,
         "modes": frozenset(f"text_to_{kind}" for kind in fields["kinds"]) & frozenset(MODES),
         "billed_by": "token" if fields["kinds"] == {"text"} else "piece",
+        "inputs": {},
         "image_tokens": {},
         "video_tokens_per_second": {},
     }

@@ -1,0 +1,212 @@
+"""Calls of a vendor over HTTP, and what each way in which one can fail means for the money.
+
+A create is paid for, so it is sent once and never again from here. It was not accepted when the vendor says so (4xx,
+429, 500, 503) or when no connection was made. It is ambiguous when the answer is lost: a timeout or a broken
+connection after it was sent, a gateway that gave up (408, 502, 504), or an answer that cannot be read.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import Any
+
+import httpx
+
+from shared.errors import (
+    AccountRefused,
+    Ambiguous,
+    InvalidCall,
+    ModelGone,
+    ProviderFault,
+    RateLimited,
+    Unavailable,
+)
+from shared.ports import Json
+
+CONNECT_S = 10.0
+ASK_S = 20.0
+DOWNLOAD_S = 30.0  # between two chunks of a file
+ASK_AGAIN_S = 10.0  # when the vendor cannot be asked now and names no time
+CHUNK = 1 << 20
+LONGEST_MESSAGE = 200  # characters of a vendor's own words
+
+ACCOUNT = frozenset({401, 402, 403})
+GATEWAY = frozenset({408, 502, 504})
+GONE = frozenset({404, 410})
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+class NotAnswered(Exception):
+    """A question that costs nothing was not answered; ask again after `retry_after_s`."""
+
+    def __init__(self, retry_after_s: float | None = None) -> None:
+        super().__init__("not answered")
+        self.retry_after_s = retry_after_s or ASK_AGAIN_S
+
+
+class UnknownThere(Exception):
+    """The vendor does not know what was asked after."""
+
+
+class VendorHttp:
+    """One vendor's API behind a base URL; safe in threads, and its connections are kept."""
+
+    def __init__(self, name: str, base_url: str, headers: Mapping[str, str]) -> None:
+        self._name = name
+        self._client = httpx.Client(
+            base_url=base_url.rstrip("/"), headers=dict(headers), timeout=httpx.Timeout(ASK_S, connect=CONNECT_S)
+        )
+        self._files = httpx.Client(
+            timeout=httpx.Timeout(DOWNLOAD_S, connect=CONNECT_S), follow_redirects=True, verify=_tls()
+        )
+
+    def create(
+        self, path: str, body: Json, *, timeout_s: float, private: str = "", headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        """Make a paid call, once, and return the vendor's 2xx answer.
+
+        *private*: texts that must not come back in an error's message, such as the prompt.
+
+        Raises:
+            ProviderFault: as `fault_of` says; Unavailable when nothing was sent, Ambiguous when the answer is lost.
+        """
+        try:
+            answer = self._client.post(
+                path, json=body, headers=dict(headers or {}), timeout=httpx.Timeout(timeout_s, connect=CONNECT_S)
+            )
+        except httpx.HTTPError as error:
+            raise lost(self._name, error) from None
+        if not answer.is_success:
+            raise self._fault(answer, private)
+        return answer
+
+    def ask(self, method: str, path: str, params: Mapping[str, str] | None = None) -> Json:
+        """Ask something that costs nothing.
+
+        Raises:
+            NotAnswered: no connection, no time, 429 or 5xx.
+            UnknownThere: 404 or 410.
+            AccountRefused, InvalidCall: the vendor refuses to answer.
+        """
+        try:
+            answer = self._client.request(method, path, params=params)
+        except httpx.HTTPError:
+            raise NotAnswered from None
+        if answer.status_code in GONE:
+            raise UnknownThere
+        if answer.status_code == httpx.codes.TOO_MANY_REQUESTS or answer.is_server_error or answer.status_code == 408:
+            raise NotAnswered(retry_after_s(answer.headers))
+        if not answer.is_success:
+            raise self._fault(answer, "")
+        return {} if answer.status_code == httpx.codes.NO_CONTENT else self.read(answer)
+
+    def read(self, answer: httpx.Response) -> Json:
+        """Return the object in an answer. Raises Ambiguous: what was done stays done."""
+        try:
+            value = answer.json()
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise Ambiguous(f"{self._name} answered {answer.status_code} with something that is no JSON object")
+        return value
+
+    def download(self, url: str) -> Iterator[bytes]:
+        """Read a file at the vendor in chunks of at most 1 MiB; no credentials of ours are sent.
+
+        Raises:
+            Unavailable: it cannot be read now, or broke off.
+            InvalidCall: it is not there any more.
+        """
+        try:
+            with self._files.stream("GET", url) as answer:
+                if answer.status_code in GONE or answer.status_code in ACCOUNT:
+                    raise InvalidCall(f"{self._name}: the finished file is not there any more")
+                if not answer.is_success:
+                    raise Unavailable(f"{self._name}: the finished file cannot be read now ({answer.status_code})")
+                yield from answer.iter_bytes(CHUNK)
+        except httpx.HTTPError as error:
+            told = f"{self._name}: reading the finished file broke off ({type(error).__name__})"
+            raise Unavailable(told) from None
+
+    def _fault(self, answer: httpx.Response, private: str) -> ProviderFault:
+        return fault_of(
+            self._name, answer.status_code, message_of(answer), private, retry_after_s=retry_after_s(answer.headers)
+        )
+
+
+@lru_cache(maxsize=1)
+def _tls() -> ssl.SSLContext:
+    """Built once: loading the certificates takes longer than many a call."""
+    return httpx.create_ssl_context()
+
+
+def lost(vendor: str, error: Exception) -> ProviderFault:
+    """Return what a transport error of a create means. *error*: one of httpx."""
+    if isinstance(error, _UNSENT):
+        return Unavailable(f"{vendor} was not reached ({type(error).__name__})")
+    return Ambiguous(f"{vendor} was called, but its answer was lost ({type(error).__name__})")
+
+
+def fault_of(
+    vendor: str, status: int, message: str, private: str = "", *, retry_after_s: float | None = None
+) -> ProviderFault:
+    """Return what an HTTP error status in the answer to a create means."""
+    text = f"{vendor} answered {status}{_told(message, private)}"
+    if status == httpx.codes.TOO_MANY_REQUESTS:
+        return RateLimited(text, retry_after_s=retry_after_s)
+    if status in ACCOUNT:
+        return AccountRefused(text)
+    if status in GONE:
+        return ModelGone(text)
+    if status in GATEWAY:
+        return Ambiguous(text)
+    if status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return Unavailable(text, retry_after_s=retry_after_s)
+    return InvalidCall(text)
+
+
+def message_of(answer: httpx.Response) -> str:
+    """Return the vendor's own words in an error, wherever it puts them."""
+    try:
+        value: Any = answer.json()
+    except ValueError:
+        return ""
+    while isinstance(value, dict):
+        value = next((value[key] for key in ("error", "detail", "message", "title") if value.get(key)), "")
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of a `Retry-After` header, given as a number or as a date; None without one."""
+    text = headers.get("retry-after")
+    if text is None:
+        return None
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
+    except ValueError:
+        return None
+
+
+def _told(message: str, private: str) -> str:
+    """The vendor's words for our records; none of them when they repeat something of *private*."""
+    words = " ".join(message.split())[:LONGEST_MESSAGE]
+    if not words:
+        return ""
+    return "" if repeats(words, private) else f": {words}"
+
+
+def repeats(message: str, private: str) -> bool:
+    """Whether *message* has three words of *private* side by side, or all of it."""
+    said = " ".join(message.casefold().split())
+    words = private.casefold().split()
+    runs = [" ".join(words[n : n + 3]) for n in range(max(1, len(words) - 2))]
+    return any(run in said for run in runs if run)
