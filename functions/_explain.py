@@ -48,6 +48,12 @@ def _prompt(job: Job) -> Iterator[str]:
     if job.used_prompt != job.original_prompt:
         yield f"  as sent   {job.used_prompt}"
         yield f"  added     {', '.join(job.prompt.get('added') or [])}"
+    rewritten = job.prompt.get("rewritten")
+    if rewritten:
+        yield f"  refused   {rewritten['before']}"
+        pairs = [(change["words"], change["by"]) for change in rewritten["replaced"]]
+        changes = [f"{old} -> {new}" if new else f"without {old}" for old, new in pairs]
+        yield f"  softened  {'; '.join(changes)}"
     if job.prompt.get("negative"):
         yield f"  negative  {job.prompt['negative']}"
 
@@ -64,7 +70,9 @@ def _candidates(job: Job) -> Iterator[str]:
 
 def _attempt(attempt: Attempt) -> Iterator[str]:
     cost = f"{format_usd(attempt.cost_micro_usd)} USD by {attempt.basis}" if attempt.booked else "not booked"
-    yield f"  {attempt.number}. {attempt.model}: {attempt.state}, {cost}"
+    apart = f", one call of attempt {attempt.doubt_of}" if attempt.doubt_of else ""
+    several = f", call {min(attempt.part + 1, attempt.calls)} of {attempt.calls}" if attempt.calls > 1 else ""
+    yield f"  {attempt.number}. {attempt.model}: {attempt.state}{several}{apart}, {cost}"
     if attempt.suspense_micro_usd:
         yield f"     {format_usd(attempt.suspense_micro_usd)} USD in suspense until {attempt.suspense_until}"
     if attempt.usage:

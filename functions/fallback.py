@@ -18,6 +18,7 @@ from shared.domain.job import Job, State
 from shared.domain.moves import Moment
 from shared.domain.release import rank
 from shared.errors import BudgetExceeded, InvalidEvent, StoreConflict
+from shared.log import log
 
 # Who may end a job from outside, and as what.
 ENDINGS = {
@@ -41,12 +42,16 @@ def fall_back(job: Job, ref: Reference, services: Services) -> Step | None:
         return None
     moment = _runtime.moment(services, "fallback", services.clock.now())
     reason = str(ref.extra.get("reason", "failed"))
-    services.metrics.record("fallbacks", 1, {"kind": job.kind, "reason": reason})
+    _measure(job, reason, services)
     if _is_overdue(job, moment):
         return _give_up(job, GiveUp("deadline_exceeded", ENDINGS["deadline_exceeded"][1]), moment)
     settings = services.settings
-    if reason == moves.NEVER_MADE and len(job.attempts) < settings.max_attempts:
+    if reason == moves.NEVER_MADE and job.tries < settings.max_attempts:
         return _try(job, Try(job.choice, job.candidates[job.choice].price_micro_usd), moment, services)
+    if reason == "blocked":
+        softened = _softened(job, moment, services)
+        if softened is not None:
+            return softened
     policy = Policy(settings.max_attempts, settings.fallback_when_blocked)
     move = next_move(job, reason, policy, moment.now, _money_left(job, services))
     match move:
@@ -56,6 +61,13 @@ def fall_back(job: Job, ref: Reference, services: Services) -> Step | None:
             return _try_later(job, move, moment)
         case GiveUp():
             return _give_up(job, move, moment)
+
+
+def _measure(job: Job, reason: str, services: Services) -> None:
+    left = job.candidates[job.choice] if job.candidates else job.current  # a replay has pieces, and nothing to choose
+    if left is not None:
+        labels = {"provider": left.provider, "model": left.model, "kind": job.kind, "reason": reason}
+        services.metrics.record("fallbacks", 1, labels)
 
 
 def end(ref: Reference, services: Services) -> None:
@@ -80,6 +92,36 @@ def end(ref: Reference, services: Services) -> None:
 
 def _is_overdue(job: Job, moment: Moment) -> bool:
     return job.deadline_at is not None and job.deadline_at <= moment.now
+
+
+def _softened(job: Job, moment: Moment, services: Services) -> Step | None:
+    """Try the same candidate once more with a softer prompt, where request and policy ask for that.
+
+    Not for texts, whose words are the request; and never for a prompt that our own check or the price forbids.
+    """
+    from shared.domain.pricing import demand, price_of
+    from shared.domain.prompt import rewrite
+    from shared.domain.safety import check_prompt
+
+    settings = services.settings
+    asked = settings.rewrite_when_blocked and job.request.get("enhance_prompt", True) and job.kind != "text"
+    if not asked or "rewritten" in job.prompt or job.tries >= settings.max_attempts:
+        return None
+    softer = rewrite(job.used_prompt)
+    if softer is None or check_prompt(softer.text, services.safety_rules):
+        return None
+    told = {
+        "before": job.used_prompt,
+        "after": softer.text,
+        "replaced": [{"words": old, "by": new} for old, new in softer.replaced],
+    }
+    job = replace(job, prompt={**job.prompt, "used": softer.text, "rewritten": told})
+    row = services.catalogue.by_name[job.candidates[job.choice].model]
+    price = price_of(row, demand(services.request_of(job), row), moment.now.date())
+    if price > job.candidates[job.choice].price_micro_usd:
+        return None
+    log.info("prompt.rewritten", extra={"model": row.id, "replaced": len(softer.replaced)})
+    return _try(job, Try(job.choice, job.candidates[job.choice].price_micro_usd), moment, services)
 
 
 def _money_left(job: Job, services: Services) -> int:

@@ -5,6 +5,7 @@ It makes no provider call itself: it sends events, so that polling scales with `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -17,6 +18,7 @@ from functions._decode import Event
 from functions._runtime import Step
 from shared.bootstrap import Services
 from shared.domain import moves
+from shared.domain.breaker import BreakerState
 from shared.domain.budget import Scope
 from shared.domain.due import Release, Send, owed
 from shared.domain.job import Job
@@ -28,6 +30,9 @@ from shared.stores.jobs import Loaded, load
 
 QUEUE_PAGE = 500
 ROLL_UP_EVERY_S = 60.0
+BREAKERS_PAGE = 200
+LEVELS: Mapping[BreakerState, int] = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
+GONE = 3
 
 
 def handle(_event: Event, services: Services) -> None:
@@ -95,10 +100,15 @@ def _release(model: str, services: Services) -> None:
 
 
 def _roll_up(services: Services) -> None:
-    """Measure what the day has used; added up by the store, never counted on the hot path."""
+    """Measure what the day has used, added up by the store and never on the hot path, and the breakers."""
     budget = services.budgets.today(Scope("all"), services.clock.now())
     if budget.limit:
         services.metrics.record("budget_used", budget.used / budget.limit, {"scope": "all"})
+    for breaker in services.breakers.all(BREAKERS_PAGE):
+        row = services.catalogue.by_name.get(breaker.model)
+        if row is not None:
+            level = GONE if breaker.disabled else LEVELS[breaker.state]
+            services.metrics.record("breaker_state", level, {"provider": row.provider, "model": row.id})
 
 
 @functions_framework.http

@@ -38,6 +38,9 @@ def record(job: Job, ref: Reference, services: Services) -> Step | None:
 def _measure(attempt: Attempt, services: Services) -> None:
     labels = {"provider": attempt.provider, "model": attempt.model}
     services.metrics.record("spend", attempt.cost_micro_usd, labels)
+    for unit, amount in attempt.usage.items():
+        if unit.endswith("_token"):
+            services.metrics.record("tokens", amount, {**labels, "unit": unit})
     if attempt.ended_at is not None:
         services.metrics.record("attempt_duration", (attempt.ended_at - attempt.started_at).total_seconds(), labels)
 

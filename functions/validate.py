@@ -218,22 +218,28 @@ def _answered(job: Job, entry: CacheEntry | None, services: Services) -> Step | 
     moment = _runtime.moment(services, "validate", now)
     answer = answer_of(leader.job)
     if answer is not None:
-        services.metrics.record("cache_answers", 1, {"kind": job.kind, "answer": "hit"})
+        _measure_look_up(job, "hit", services, answer["provider"], answer["model"])
         return Step(moves.answered(job, answer, moment))
     if leader.job.is_finished:
         return None
-    services.metrics.record("cache_answers", 1, {"kind": job.kind, "answer": "follow"})
+    _measure_look_up(job, "follow", services)
     until = min(now + timedelta(seconds=FOLLOW_S), job.deadline_at or now)
     return Step(moves.following(job, leader.job.job_id, moment, until))
 
 
 def _claim(job: Job, entry: CacheEntry | None, services: Services) -> Write:
     """Make this job the one that answers its fingerprint."""
-    services.metrics.record("cache_answers", 1, {"kind": job.kind, "answer": "miss"})
+    _measure_look_up(job, "miss", services)
     now = services.clock.now()
     if entry is not None:
         return services.cache.take_over(entry, job.job_id, now)
     return services.cache.claim(job.fingerprint or "", job.job_id, now)
+
+
+def _measure_look_up(job: Job, answer: str, services: Services, provider: str = "", model: str = "") -> None:
+    """Count a look-up in the cache; only of a hit it is known whose piece it is."""
+    labels = {"provider": provider, "model": model, "kind": job.kind, "answer": answer}
+    services.metrics.record("cache_answers", 1, labels)
 
 
 def _look_again(job: Job, services: Services) -> None:

@@ -32,8 +32,8 @@ def setting(
     secret: bool = False,
 ) -> Any:
     """Declare one setting; its type is that of the default unless *read* says otherwise. A *secret* is never shown."""
-    metadata = {"meaning": meaning, "unit": unit, "minimum": minimum, "maximum": maximum}
-    metadata |= {"choices": choices, "read": read, "secret": secret}
+    bounds = {"minimum": minimum, "maximum": maximum, "choices": choices}
+    metadata = {"meaning": meaning, "unit": unit, **bounds, "read": read, "secret": secret}
     return dataclasses.field(default=default, repr=not secret, metadata=metadata)
 
 
@@ -128,6 +128,11 @@ class Settings:
     )
     max_attempts: int = setting(4, "Tries per job over all models.", minimum=1, maximum=20)
     fallback_when_blocked: bool = setting(default=False, meaning="Whether a vendor's safety block may try another.")
+    rewrite_when_blocked: bool = setting(
+        default=False,
+        meaning="Whether a prompt that a vendor's safety filter refused is softened and tried once more, where the "
+        "request allows `enhance_prompt`.",
+    )
     lease_s: int = setting(
         270, "The longest lease of a paid call; shorter than the generate function may run.", unit="s", minimum=1
     )

@@ -56,7 +56,7 @@ def next_move(job: Job, reason: str, policy: Policy, now: datetime, money_left: 
     if reason == "blocked" and not policy.when_blocked:
         return GiveUp("blocked", "the vendor's safety filter refused, and the policy is not to ask another")
     template = next((i for i, c in enumerate(job.candidates) if c.template and i > job.choice), None)
-    if len(job.attempts) < policy.max_attempts:
+    if job.tries < policy.max_attempts:
         for choice in range(job.choice + 1, len(job.candidates)):
             candidate = job.candidates[choice]
             if candidate.template or not _may_deliver(job, candidate.model):
@@ -68,7 +68,7 @@ def next_move(job: Job, reason: str, policy: Policy, now: datetime, money_left: 
             return again
     if template is not None:
         return Try(template, 0)
-    return GiveUp(_public_code(reason), f"no further candidate after {len(job.attempts)} attempts")
+    return GiveUp(_public_code(reason), f"no further candidate after {job.tries} attempts")
 
 
 def _again(job: Job, reason: str, now: datetime, money_left: int) -> TryLater | None:

@@ -37,8 +37,10 @@ _STOPPED = frozenset({State.FAILED, State.CANCELLED})
 
 TRANSITIONS: Mapping[State | None, frozenset[State]] = {
     None: frozenset({State.GENERATING, State.PARKED, State.CHECKING, State.SUCCEEDED, State.REFUSED, State.FAILED}),
-    State.GENERATING: frozenset({State.WAITING, State.PARKED, State.CHECKING, State.FALLING_BACK}) | _STOPPED,
-    State.WAITING: frozenset({State.WAITING, State.CHECKING, State.FALLING_BACK}) | _STOPPED,
+    State.GENERATING: frozenset({State.GENERATING, State.WAITING, State.PARKED, State.CHECKING, State.FALLING_BACK})
+    | _STOPPED,
+    State.WAITING: frozenset({State.GENERATING, State.WAITING, State.PARKED, State.CHECKING, State.FALLING_BACK})
+    | _STOPPED,
     State.PARKED: frozenset({State.GENERATING, State.PARKED, State.SUCCEEDED, State.REFUSED}) | _STOPPED,
     State.FALLING_BACK: frozenset({State.GENERATING, State.PARKED}) | _STOPPED,
     State.CHECKING: frozenset({State.RECORDING}) | _STOPPED,
@@ -55,6 +57,7 @@ class AttemptState(StrEnum):
 
     CALLING = "calling"  # leased; the call is under way, or its owner died
     RUNNING = "running"  # accepted; the handle is stored
+    PARTIAL = "partial"  # some of its calls have delivered, and the next is still to be made
     DELIVERED = "delivered"  # the pieces are in our bucket
     FAILED = "failed"  # ended without pieces
     UNKNOWN = "unknown"  # nobody can tell whether it was accepted
@@ -98,6 +101,11 @@ class Attempt:
 
     Attributes:
         price_micro_usd: the dearest this try can cost, from the quote.
+        calls: how many paid calls it takes, where the vendor makes fewer pieces at a time than were asked for.
+        part: which of them is being made, or is next, from 0.
+        called_at: when that one was made.
+        misses: how often in a row it came to nothing, with earlier ones delivered.
+        doubt_of: number of the attempt that this is a single call of: the others delivered, its own fate is unknown.
         accepted: the vendor took the call, so it has a ledger entry even when it cost nothing.
         suspense_micro_usd: money whose fate is unknown; decided at `suspense_until` at the latest.
         booked: the ledger entry is written; then `cost_micro_usd` is final.
@@ -110,6 +118,11 @@ class Attempt:
     price_micro_usd: int
     state: AttemptState
     started_at: datetime
+    calls: int = 1
+    part: int = 0
+    called_at: datetime | None = None
+    misses: int = 0
+    doubt_of: int | None = None
     lease_owner: str = ""
     lease_until: datetime | None = None
     handle: Json | None = None
@@ -214,19 +227,35 @@ class Job:
 
         Where a finished job has several of those, it is the one asked after least often.
         """
-        waited_for = self.attempts if self.is_finished else self.attempts[-1:]
+        waited_for = self.attempts if self.is_finished else [a for a in self.attempts if a.number == self.last_try]
         still_open = [a for a in waited_for if a.state in OPEN_ATTEMPT and (self.is_finished or not a.suspense_until)]
         return min(still_open, key=lambda a: a.polls, default=None)
 
     @property
+    def last_try(self) -> int:
+        """Number of the newest attempt that is not a single call set apart; 0 when there is none."""
+        return max((a.number for a in self.attempts if a.doubt_of is None), default=0)
+
+    @property
+    def tries(self) -> int:
+        """How many attempts there were, without single calls set apart."""
+        return sum(a.doubt_of is None for a in self.attempts)
+
+    @property
+    def begun_attempt(self) -> Attempt | None:
+        """The attempt whose next call is still to be made."""
+        newest = self.attempt(self.last_try) if self.last_try else None
+        return newest if newest is not None and newest.state is AttemptState.PARTIAL else None
+
+    @property
     def winner(self) -> Attempt | None:
         """The newest attempt that the quality check approved."""
-        return next((a for a in reversed(self.attempts) if a.approved), None)
+        return next((a for a in reversed(self.attempts) if a.approved and a.doubt_of is None), None)
 
     @property
     def current(self) -> Attempt | None:
         """The newest attempt."""
-        return self.attempts[-1] if self.attempts else None
+        return self.attempt(self.last_try) if self.last_try else None
 
     @property
     def spent(self) -> int:

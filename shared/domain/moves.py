@@ -84,6 +84,59 @@ def delivered(job: Job, attempt: Attempt, moment: Moment) -> Job:
     )
 
 
+def continued(job: Job, attempt: Attempt, moment: Moment) -> Job:
+    """A call of *attempt* delivered: make its next one. A job that no longer waits for it takes what there is."""
+    attempt = replace(
+        attempt, state=AttemptState.PARTIAL, accepted=True, part=attempt.part + 1, misses=0, handle=None, progress=None
+    )
+    if job.is_finished or _is_late(job, attempt, State.GENERATING):
+        return delivered(job, attempt, moment)
+    return _moved(
+        job,
+        State.GENERATING,
+        moment,
+        attempts=job.attempts_with(attempt),
+        topic="generate",
+        due_at=moment.stale_at,
+        note=f"{attempt.model} delivered call {attempt.part} of {attempt.calls}",
+    )
+
+
+def postponed(job: Job, attempt: Attempt, moment: Moment, until: datetime, rank: str, reason: str) -> Job:
+    """A call of *attempt* came to nothing while earlier ones delivered: make it again, from *until* on."""
+    attempt = replace(attempt, state=AttemptState.PARTIAL, misses=attempt.misses + 1, handle=None, progress=None)
+    note = f"call {attempt.part + 1} of {attempt.calls} again later: {reason}"
+    return parked(job.with_attempt(attempt), moment, until, model=attempt.model, rank=rank, note=note)
+
+
+def set_apart(job: Job, attempt: Attempt, moment: Moment) -> Job:
+    """Nobody can tell what became of one call of *attempt* while earlier ones delivered.
+
+    Those go on to be checked; the doubtful one becomes an attempt of its own, with its share of the price in suspense.
+    """
+    asked_after = attempt.state is AttemptState.RUNNING
+    doubtful = replace(
+        attempt,
+        number=len(job.attempts) + 1,
+        doubt_of=attempt.number,
+        state=AttemptState.RUNNING if asked_after else AttemptState.UNKNOWN,
+        price_micro_usd=share_of(attempt),
+        calls=1,
+        pieces=(),
+        usage={},
+        cost_micro_usd=0,
+        ended_at=None if asked_after else moment.now,
+    )
+    job = job.with_attempt(attempt)
+    job = _suspended(job.with_attempt(doubtful), doubtful, moment)
+    return delivered(job, replace(attempt, handle=None, error=None), moment)
+
+
+def share_of(attempt: Attempt) -> int:
+    """The most that one call of *attempt* can cost, micro-USD."""
+    return -(-attempt.price_micro_usd // attempt.calls)
+
+
 def failed(job: Job, attempt: Attempt, moment: Moment, reason: str | None = None) -> Job:
     """*attempt* ended without pieces, and its cost is known: book it if it was accepted, and fall back.
 
@@ -183,8 +236,8 @@ def ended(job: Job, state: State, moment: Moment, errors: Sequence[Json], note: 
     for attempt in job.attempts:
         if attempt.state in OPEN_ATTEMPT and not attempt.suspense_micro_usd:
             job = _suspended(job, attempt, moment)
-        elif attempt.state is AttemptState.DELIVERED and not attempt.booked:
-            job = _booked(job, attempt)
+        elif attempt.state in (AttemptState.DELIVERED, AttemptState.PARTIAL) and not attempt.booked:
+            job = _booked(job, replace(attempt, state=AttemptState.DELIVERED))
     return _moved(
         job,
         state,
@@ -250,7 +303,7 @@ def _moved(
 
 def _is_late(job: Job, attempt: Attempt, wanted: State) -> bool:
     """Whether an unfinished job has given *attempt* up, so that its news no longer leads to *wanted*."""
-    return not job.is_finished and (attempt.number != len(job.attempts) or wanted not in TRANSITIONS[job.state])
+    return not job.is_finished and (attempt.number != job.last_try or wanted not in TRANSITIONS[job.state])
 
 
 def _booked(job: Job, attempt: Attempt) -> Job:
@@ -261,7 +314,7 @@ def _booked(job: Job, attempt: Attempt) -> Job:
 
 
 def _suspended(job: Job, attempt: Attempt, moment: Moment) -> Job:
-    price = attempt.price_micro_usd
+    price = attempt.cost_micro_usd + share_of(attempt)
     until = moment.now + timedelta(seconds=moment.suspense_s)
     doubtful = replace(attempt, suspense_micro_usd=price, suspense_until=until)
     return replace(job, hold=max(0, job.hold - price), attempts=job.attempts_with(doubtful))
@@ -271,7 +324,7 @@ def _fallen_back(job: Job, attempt: Attempt, moment: Moment, reason: str) -> Job
     """Fall back after *attempt*; a job that is finished, or already tries another, stays where it is."""
     if job.is_finished:
         return _moved(job, job.state, moment, topic=None, due_at=_afterwards(job, moment))
-    if attempt.number != len(job.attempts):
+    if attempt.number != job.last_try:
         return _noted(job, moment, f"attempt {attempt.number}: {reason}")
     return _moved(
         job,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from shared.domain.prompt_words import DEFAULT_WORDS, PromptWords
+from shared.domain.prompt_words import DEFAULT_WORDS, SOFTER_WORDS, PromptWords
 from shared.domain.request import Request
 
-MAX_CHARS = 1_000
+MIN_CHARS, MAX_CHARS = 5, 1_000
 _WORD = re.compile(r"\w+")
+# "in the style of …" up to the next comma or sentence end: a vendor that knows the artist refuses to recite.
+_IMITATION = re.compile(r",?\s*\bin the (?:style|manner) of [^,.;:!?]+", re.IGNORECASE)
 _SENTENCE_ENDS = ".!?,;:…。！？、"
 
 
@@ -44,6 +46,33 @@ def optimise(request: Request, words: PromptWords = DEFAULT_WORDS) -> PromptPlan
     used, added = _with_terms(prompt, wanted)
     unwanted = [term for term in words.negative.get(request.kind, ()) if not _says(prompt, term)]
     return PromptPlan(prompt, used, _with_terms(negative or "", unwanted)[0] or None, added)
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A prompt made acceptable to a safety filter; *replaced* is the difference, as (words before, words after)."""
+
+    text: str
+    replaced: tuple[tuple[str, str], ...]
+
+
+def rewrite(prompt: str, words: Mapping[str, str] = SOFTER_WORDS) -> Rewrite | None:
+    """Return *prompt* without what vendors' filters often refuse; None when nothing of that is in it.
+
+    Never longer by more than the words that stand in, and never the same prompt.
+    """
+    replaced = [(found.group(0).strip(" ,"), "") for found in _IMITATION.finditer(prompt)]
+    text = _IMITATION.sub("", prompt)
+
+    def softer(found: re.Match[str]) -> str:
+        instead = words[found.group(0).casefold()]
+        replaced.append((found.group(0), instead))
+        return instead
+
+    # The longest first, so that "dead body" is not taken apart.
+    terms = "|".join(re.escape(term) for term in sorted(words, key=len, reverse=True))
+    text = re.sub(rf"\b(?:{terms})\b", softer, text, flags=re.IGNORECASE).strip(" ,")
+    return Rewrite(text, tuple(replaced)) if replaced and len(text) >= MIN_CHARS else None
 
 
 def _with_terms(text: str, terms: Iterable[str]) -> tuple[str, tuple[str, ...]]:

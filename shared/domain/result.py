@@ -34,7 +34,7 @@ def result_of(job: Job) -> Json:
         "simulated": bool(answer.get("simulated") or (made and made.simulated)),
         "template": bool(answer.get("template") or (made and made.template)),
         "cached": job.answer is not None,
-        "attempts": len(job.attempts),
+        "attempts": job.tries,
         "grade": answer.get("grade") or (made.grade if made else None),
         "cost_usd": format_usd(job.spent),
         "quoted_usd": [format_usd(low), format_usd(high)] if job.candidates else None,

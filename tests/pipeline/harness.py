@@ -70,8 +70,10 @@ class Observed:
         assert [key for key, n in accepted.items() if n > 1] == []
         for key in accepted:
             job_id, _, number = key.rpartition("-")
-            attempt = self.job(job_id).attempt(int(number))
-            assert attempt.booked or attempt.suspense_micro_usd or not self.job(job_id).is_finished, key
+            job, (number, _, part) = self.job(job_id), number.partition(".")
+            attempt = job.attempt(int(number))
+            apart = [a for a in job.attempts if a.doubt_of == int(number) and a.part == int(part or 0)]
+            assert all(a.booked or a.suspense_micro_usd for a in (attempt, *apart)) or not job.is_finished, key
 
     def _found(self, ids: Sequence[str]) -> list[Job | None]:
         found: list[Job | None] = []
