@@ -5,7 +5,8 @@ It makes no provider call itself: it sends events, so that polling scales with `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -29,6 +30,8 @@ from shared.ports import Message
 from shared.stores.jobs import Loaded, load
 
 QUEUE_PAGE = 500
+# One job of a model's queue is due at every tick, and with it the whole queue is looked at; the others only so often.
+QUEUE_LOOK_S = 55.0
 ROLL_UP_EVERY_S = 60.0
 BREAKERS_PAGE = 200
 LEVELS: Mapping[BreakerState, int] = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
@@ -57,8 +60,9 @@ def _tend(loaded: Loaded, queues: set[str], services: Services) -> None:
     action = owed(loaded.job, now)
     again = None if action is None else now + timedelta(seconds=services.settings.stale_s)
     if isinstance(action, Release):
+        wait_s = QUEUE_LOOK_S if action.model in queues else services.settings.tick_s
         queues.add(action.model)
-        again = now + timedelta(seconds=services.settings.tick_s)
+        again = now + timedelta(seconds=wait_s)
     try:
         services.jobs.commit(loaded, replace(loaded.job, due_at=_within_deadline(loaded.job, now, again)))
     except StoreConflict:
@@ -88,15 +92,23 @@ def _release(model: str, services: Services) -> None:
     retried = [i for i, q in queue.items() if q.job.due_at is None or q.job.due_at <= now + timedelta(minutes=1)]
     capacity = services.limiters.available(model)
     waiting = [Parked(i, queue[i].job.tenant, queue[i].job.rank or "") for i in retried]
-    for job_id in release_order(waiting, len(waiting) if capacity is None else capacity, services.released_lately()):
-        loaded = queue[job_id]
+    order = release_order(waiting, len(waiting) if capacity is None else capacity, services.released_lately())
+    for job_id in order:
+        loaded = queue.pop(job_id)
         services.released(loaded.job.tenant)
         moment = _runtime.moment(services, "on_tick")
         job = moves.chosen(loaded.job, loaded.job.choice, loaded.job.hold, moment, f"capacity for {model}")
-        try:
+        with suppress(StoreConflict):
             _runtime.commit(loaded, Step(job), services)
-        except StoreConflict:
-            continue
+    _watch([queue[i] for i in retried if i in queue], services)
+
+
+def _watch(left: Sequence[Loaded], services: Services) -> None:
+    """Let one of those still in a queue be due at the next tick, that it is looked at again."""
+    soon = services.clock.now() + timedelta(seconds=services.settings.tick_s)
+    if left and not any(q.job.due_at is None or q.job.due_at <= soon for q in left):
+        with suppress(StoreConflict):
+            services.jobs.commit(left[-1], replace(left[-1].job, due_at=soon))
 
 
 def _roll_up(services: Services) -> None:
