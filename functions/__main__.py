@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from functions import _job_commands, _run, _system_commands, _up
+from functions import _job_commands, _model_commands, _run, _system_commands, _up
 from shared.adapters.blob_rules import LONGEST_LINK_S
 from shared.domain.money import parse_usd
 from shared.errors import PipelineError, Retryable
@@ -86,13 +86,25 @@ def _parser() -> argparse.ArgumentParser:
     budget = command("budget", _system_commands.budget, "show the day's budgets, or set the standing limit of a scope")
     budget.add_argument("scope", nargs="?", metavar="SCOPE", help="all, tenant:NAME or user:TENANT/NAME")
     budget.add_argument("--limit", type=_usd, metavar="USD", help="per day, from today on")
-    models = command("models", _system_commands.models, "show the catalogue with prices and the retirement calendar")
+    models = command("models", _model_commands.models, "show the catalogue with prices and the retirement calendar")
     models.add_argument("--kind", choices=("image", "video", "text"))
     models.add_argument("--all", action="store_true", help="also retired models")
-    command("health", _system_commands.health, "show breakers, limits and the queue")
+    instead = models.add_mutually_exclusive_group()
+    instead.add_argument("--check", metavar="FILE", help="compare the prices with LiteLLM's or Portkey's price table")
+    instead.add_argument("--enable", metavar="MODEL", help="close the breaker of a model, also of one that was gone")
+    command("health", _system_commands.health, "show breakers, models that are gone, and the queue")
+    simulate = command("simulate", _simulate, "run simulators of the vendors, with faults when asked, for tests")
+    simulate.add_argument("--port", type=_port, default=8090, help="on localhost (default 8090; 0: a free one)")
+    simulate.add_argument("--faults", metavar="SPEC", help='JSON such as {"error_500": 0.1, "seed": 7}, or its file')
     command("tick", _system_commands.tick, "do one tick")
-    command("settings", _system_commands.settings, "show every setting with default, unit and meaning")
+    command("settings", _system_commands.settings, "show every setting, and which credentials are missing")
     return parser
+
+
+def _simulate(options: argparse.Namespace, settings: Settings) -> int:
+    from functions._simulate import simulate  # takes long to load, which no other command should wait for
+
+    return simulate(options, settings)
 
 
 def _port(text: str) -> int:

@@ -13,7 +13,7 @@ from shared.bootstrap import Services
 from shared.domain.job import Attempt, Job, Piece
 from shared.domain.moves import share_of
 from shared.domain.request import ImageRequest
-from shared.errors import PriceUnknown, StoreUnavailable
+from shared.errors import PriceUnknown, ProviderFault, StoreUnavailable
 from shared.log import log
 from shared.ports import Call, Done
 from shared.resilience.retry import backoff_delay_s
@@ -30,7 +30,7 @@ def with_pieces(job: Job, attempt: Attempt, done: Done, services: Services) -> A
         ProviderFault: the vendor did not hand them over; `Unavailable`: for now.
     """
     call = call_of(job, attempt, services)
-    cost, basis, units = priced(job, attempt, call, done, services)
+    cost, basis, units = priced(job, attempt, done, services)
     pieces = _stored(attempt, call, done, services)
     return replace(
         attempt,
@@ -42,20 +42,38 @@ def with_pieces(job: Job, attempt: Attempt, done: Done, services: Services) -> A
     )
 
 
-def priced(job: Job, attempt: Attempt, call: Call, done: Done, services: Services) -> tuple[int, str, dict[str, int]]:
+def priced(job: Job, attempt: Attempt, done: Done, services: Services) -> tuple[int, str, dict[str, int]]:
     """Return what one call cost, micro-USD, where that is known from, and the units it was reckoned by."""
+    reported = dict(done.usage)
+    units = reported or _delivered_units(job, done)
+    cost = _cost(job, attempt, units, services)
+    if cost is None:
+        return share_of(attempt), "quoted", units
+    return cost, "usage" if reported else "delivered", units
+
+
+def with_charge(job: Job, attempt: Attempt, fault: ProviderFault, services: Services) -> Attempt:
+    """Return *attempt* with what the vendor charges for a call that delivered nothing, such as a blocked prompt."""
+    cost = fault.cost_micro_usd
+    if fault.usage:
+        reckoned = _cost(job, attempt, fault.usage, services)
+        cost += share_of(attempt) if reckoned is None else reckoned
+    usage = dict(Counter(attempt.usage) + Counter(fault.usage))
+    return replace(attempt, usage=usage, cost_micro_usd=attempt.cost_micro_usd + cost, basis="vendor")
+
+
+def _cost(job: Job, attempt: Attempt, units: dict[str, int], services: Services) -> int | None:
+    """What *units* cost on the day of the call, micro-USD; None when one of them has no price."""
     from shared.domain.pricing import cost_of
 
-    units = dict(done.usage) or _delivered_units(job, done)
-    request = services.request_of(job)
+    row, request = services.catalogue.by_name[attempt.model], services.request_of(job)
     if isinstance(request, ImageRequest):
-        request = replace(request, count=int(call.params["count"]))
+        request = replace(request, count=min(row.pieces_per_call, request.count - attempt.part * row.pieces_per_call))
     try:
-        day = (attempt.called_at or attempt.started_at).date()
-        return cost_of(call.row, units, request, day), "usage" if done.usage else "delivered", units
+        return cost_of(row, units, request, (attempt.called_at or attempt.started_at).date())
     except PriceUnknown:
         log.error("price.unknown", extra={"model": attempt.model, "units": sorted(units)})
-        return share_of(attempt), "quoted", units
+        return None
 
 
 def _stored(attempt: Attempt, call: Call, done: Done, services: Services) -> tuple[Piece, ...]:

@@ -1,23 +1,30 @@
-"""Commands about the whole system: quote, audit, budget, models, health, tick, settings."""
+"""Commands about the whole system: quote, audit, budget, health, tick, settings."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import datetime
 
 from functions import _runtime, on_tick
-from functions._admission import choose
+from functions._admission import choose, no_candidate
 from functions._console import open_services, show
 from functions._decode import Event
+from functions._model_commands import checked_again_at, gone_table
 from functions._request_files import Entry, read_entries
 from functions._table import table
 from shared.adapters.local_bus import LocalBus
-from shared.bootstrap import Services
+from shared.bootstrap import Services, catalogue_of, missing_credentials
+from shared.clock import SystemClock
+from shared.domain.breaker import Breaker
 from shared.domain.budget import Scope, day_of
-from shared.domain.catalogue import Model, Price, is_retired, prices_on
-from shared.domain.money import MICRO_PER_USD, format_usd
+from shared.domain.catalogue import Model, is_retired
+from shared.domain.money import format_usd
+from shared.domain.pricing import demand
 from shared.domain.prompt import optimise
-from shared.domain.request import parse_request
+from shared.domain.request import Request, parse_request
+from shared.domain.times import to_text
 from shared.errors import InvalidRequest, SettingsError
 from shared.ports import Json
 from shared.settings import Settings, describe
@@ -58,12 +65,14 @@ def _quote_row(entry: Entry, services: Services) -> Json:
         )
     except InvalidRequest as error:
         return {"request": name, "error": str(error)}
-    selection = choose(replace(request, prompt=optimise(request).used), services, soft_limited=False)
+    plan = optimise(request)
+    sent = replace(request, prompt=plan.used, negative_prompt=plan.negative)
+    selection = choose(sent, services, soft_limited=False)
     if not selection.candidates:
-        reasons = "; ".join(f"{r.model}: {r.text}" for r in selection.rejected[:4])
-        return {"request": request.request_id or name, "error": f"no model can do this ({reasons})"}
-    prices = [c.price_micro_usd for c in selection.candidates if not c.template] or [0]
-    times = [services.catalogue.by_name[c.model].latency_s for c in selection.candidates if not c.template] or [0.0]
+        return {"request": request.request_id or name, "error": no_candidate(sent, selection, services)["message"]}
+    bought = [c for c in selection.candidates if not c.template]
+    prices = [c.price_micro_usd for c in bought] or [0]
+    times = [_expected_s(services.catalogue.by_name[c.model], sent) for c in bought] or [0.0]
     return {
         "request": request.request_id or name,
         "kind": request.kind,
@@ -77,6 +86,11 @@ def _quote_row(entry: Entry, services: Services) -> Json:
         "candidates": [asdict(c) for c in selection.candidates],
         "passed_over": [asdict(r) for r in selection.rejected],
     }
+
+
+def _expected_s(model: Model, request: Request) -> float:
+    """Seconds until all pieces are there: the calls that make them are made one after the other."""
+    return model.latency_s * demand(request, model).calls
 
 
 def audit(options: argparse.Namespace, settings: Settings) -> int:
@@ -122,70 +136,8 @@ def budget(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def models(options: argparse.Namespace, settings: Settings) -> int:
-    """Show the catalogue: prices in force, state, and who goes when."""
-    services = open_services(settings)
-    today = services.clock.now().date()
-    rows = [
-        _model_row(m, services)
-        for m in sorted(services.catalogue.models, key=lambda m: (m.provider, sorted(m.kinds), m.id))
-        if (options.kind is None or options.kind in m.kinds) and (options.all or not is_retired(m, today))
-    ]
-    heads = ["model", "provider", "kinds", "retires", "successor", "state", "prices today"]
-    lines = [
-        [
-            r["id"],
-            r["provider"],
-            ",".join(r["kinds"]),
-            r["retires_on"] or "",
-            r["successor"] or "",
-            r["state"],
-            "; ".join(r["prices"]),
-        ]
-        for r in rows
-    ]
-    going = services.catalogue.retiring_soon(today)
-    calendar = [f"retires {m.retires_on}: {m.id}, successor {m.successor or 'none'}" for m in going]
-    show(
-        options,
-        {"models": rows, "retiring_soon": [m.id for m in going]},
-        "\n".join([table(heads, lines), "", *calendar]),
-    )
-    return 0
-
-
-def _model_row(model: Model, services: Services) -> Json:
-    today = services.clock.now().date()
-    state = "on" if model.provider in services.settings.providers or model.template else "off"
-    prices = prices_on(model, today)
-    if is_retired(model, today):
-        state = "retired"
-    elif not prices and not model.template:
-        state = "price unknown"
-    elif services.breakers.health([model.id])[model.id].disabled:
-        state = "gone"
-    return {
-        "id": model.id,
-        "provider": model.provider,
-        "kinds": sorted(model.kinds),
-        "retires_on": model.retires_on.isoformat() if model.retires_on else None,
-        "successor": model.successor,
-        "aliases": list(model.aliases),
-        "state": state,
-        "prices": [_price_text(p) for p in prices],
-    }
-
-
-def _price_text(price: Price) -> str:
-    """A price as people quote it: tokens by the million, everything else by the unit."""
-    dims = " ".join(f"{k}={str(v).lower()}" for k, v in price.dims)
-    by_million = price.unit.endswith("token")
-    amount = price.micro_usd_per_million if by_million else price.micro_usd_per_million // MICRO_PER_USD
-    return f"{format_usd(amount)}/{'1M ' if by_million else ''}{price.unit}{' ' + dims if dims else ''}"
-
-
 def health(options: argparse.Namespace, settings: Settings) -> int:
-    """Show breakers that are not closed, disabled models, and what is due."""
+    """Show breakers that are not closed, models that are gone, and what is due."""
     services = open_services(settings)
     now = services.clock.now()
     breakers = [b for b in services.breakers.all(200) if b.state != "closed" or b.disabled]
@@ -197,18 +149,27 @@ def health(options: argparse.Namespace, settings: Settings) -> int:
             "disabled": b.disabled,
             "open_until": b.open_until.isoformat() if b.open_until else None,
             "reason": b.reason,
+            "checked_again_at": checked_again_at(b),
         }
         for b in breakers
     ]
-    lines = [
-        f"{r['model']}: {'gone' if r['disabled'] else r['state']} {r['open_until'] or ''} {r['reason'] or ''}"
-        for r in rows
-    ]
     queue = services.bus.backlog() if isinstance(services.bus, LocalBus) else None
     queued = "not known here; see Cloud Monitoring" if queue is None else queue or "none"
-    text = "\n".join([*(lines or ["all breakers closed"]), f"{due} jobs due", f"queued events: {queued}"])
-    show(options, {"breakers": rows, "jobs_due": due, "queued": queue}, text)
+    lines = [*_breaker_lines(breakers, now), f"{due} jobs due", f"queued events: {queued}"]
+    show(options, {"breakers": rows, "jobs_due": due, "queued": queue}, "\n".join(lines))
     return 0
+
+
+def _breaker_lines(breakers: Sequence[Breaker], now: datetime) -> list[str]:
+    gone = [b for b in breakers if b.disabled]
+    tripped = [
+        [b.model, str(b.state), to_text(b.not_before) if b.not_before else ""] for b in breakers if b not in gone
+    ]
+    return [
+        *([table(["breaker of", "state", "until"], tripped)] if tripped else []),
+        *([gone_table(gone, now)] if gone else []),
+        *([] if breakers else ["all breakers closed"]),
+    ]
 
 
 def tick(options: argparse.Namespace, settings: Settings) -> int:
@@ -221,12 +182,38 @@ def tick(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def settings(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001 - every command takes both
-    """List every setting."""
-    rows = describe()
+def settings(options: argparse.Namespace, settings: Settings) -> int:
+    """List every setting, and of every vendor which credentials are missing and which models that rules out.
+
+    With `--json`: a list with one object per setting; that of ATELIER_PROVIDERS has the vendors under `providers`.
+    """
+    vendors = _vendors(settings)
+    rows: list[Json] = [dict(row) for row in describe()]
+    next(row for row in rows if row["name"] == "ATELIER_PROVIDERS")["providers"] = vendors
     heads = ["setting", "default", "unit", "meaning"]
-    show(options, rows, table(heads, [[r[k] for k in ("name", "default", "unit", "meaning")] for r in rows]))
+    text = table(heads, [[r[k] for k in ("name", "default", "unit", "meaning")] for r in rows])
+    lines = [
+        [v["provider"], "on" if v["on"] else "off", v["missing"] or "", ", ".join(v["cannot_be_called"])]
+        for v in vendors
+    ]
+    credentials = table(["provider", "is", "missing", "models that cannot be called"], lines)
+    show(options, rows, f"{text}\n\n{credentials}")
     return 0
+
+
+def _vendors(settings: Settings) -> list[Json]:
+    """Return of each vendor of the catalogue whether it is on, what is missing, and its live models that are ruled out.
+
+    No back end is opened, so that this also works where none can be.
+    """
+    today = SystemClock().now().date()
+    live = [m for m in catalogue_of(settings).models if not (m.template or is_retired(m, today))]
+    rows = []
+    for provider in dict.fromkeys(m.provider for m in live):
+        on, missing = provider in settings.providers, missing_credentials(provider, settings) or None
+        ruled_out = [m.id for m in live if m.provider == provider and (missing or not on)]
+        rows.append({"provider": provider, "on": on, "missing": missing, "cannot_be_called": ruled_out})
+    return rows
 
 
 def _scope(text: str | None) -> Scope:

@@ -58,7 +58,7 @@ def fall_back(job: Job, ref: Reference, services: Services) -> Step | None:
         case Try():
             return _try(job, move, moment, services)
         case TryLater():
-            return _try_later(job, move, moment)
+            return _try_later(job, move, moment, services)
         case GiveUp():
             return _give_up(job, move, moment)
 
@@ -127,7 +127,7 @@ def _softened(job: Job, moment: Moment, services: Services) -> Step | None:
 def _money_left(job: Job, services: Services) -> int:
     """What may still be promised: the rest of the job's own cap, as far as hold and budgets reach."""
     own = None if job.max_cost is None else job.max_cost - job.spent - job.suspense
-    if all(c.price_micro_usd <= job.hold for c in job.candidates[job.choice + 1 :]):
+    if all(c.price_micro_usd <= job.hold for c in job.candidates[job.choice :]):
         return job.hold if own is None else min(own, job.hold)
     reachable = job.hold + services.budgets.of_job(job).free
     return reachable if own is None else min(own, reachable)
@@ -137,20 +137,27 @@ def _try(job: Job, move: Try, moment: Moment, services: Services) -> Step:
     """Go on with another candidate; its hold shrinks or grows to the dearest that is still within reach."""
     within = [c.price_micro_usd for c in job.candidates[move.choice :] if c.price_micro_usd <= job.hold]
     hold = max([move.price, *within])
-    after = moves.chosen(job, move.choice, hold, moment, f"next: {job.candidates[move.choice].model}")
-    if hold <= job.hold:
+    note = f"next: {job.candidates[move.choice].model}"
+    return _held(job, moves.chosen(job, move.choice, hold, moment, note), services)
+
+
+def _try_later(job: Job, move: TryLater, moment: Moment, services: Services) -> Step:
+    """Try a candidate once more, later; what its earlier call moved into suspense has to be held anew."""
+    candidate = job.candidates[move.choice]
+    place = rank(job.request.get("priority", "normal"), job.created_at)
+    waiting = replace(job, choice=move.choice, hold=max(job.hold, candidate.price_micro_usd))
+    note = f"again with {candidate.model} later"
+    return _held(job, moves.parked(waiting, moment, move.at, model=candidate.model, rank=place, note=note), services)
+
+
+def _held(job: Job, after: Job, services: Services) -> Step:
+    """The step from *job* to *after*, which takes what is held more from the budgets."""
+    if after.hold <= job.hold:
         return Step(after)
     try:
-        return Step(after, holding=services.budgets.of_job(job).hold(hold - job.hold))
+        return Step(after, holding=services.budgets.of_job(job).hold(after.hold - job.hold))
     except BudgetExceeded:
         raise StoreConflict("the budget was used up meanwhile") from None
-
-
-def _try_later(job: Job, move: TryLater, moment: Moment) -> Step:
-    model = job.candidates[move.choice].model
-    place = rank(job.request.get("priority", "normal"), job.created_at)
-    waiting = replace(job, choice=move.choice)
-    return Step(moves.parked(waiting, moment, move.at, model=model, rank=place, note=f"again with {model} later"))
 
 
 def _give_up(job: Job, move: GiveUp, moment: Moment) -> Step:

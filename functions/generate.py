@@ -16,7 +16,7 @@ from flask.typing import ResponseReturnValue
 
 from functions import _runtime
 from functions._decode import Event
-from functions._delivery import priced, with_pieces
+from functions._delivery import priced, with_charge, with_pieces
 from functions._runtime import Step
 from functions._vendor import (
     CALL_S,
@@ -192,6 +192,8 @@ def _poll(loaded: Loaded, attempt: Attempt, moment: Moment, services: Services) 
     handle = attempt.handle or {}
     outcome = ask(attempt, "poll", lambda: provider.poll(handle), services)
     attempt = replace(attempt, polls=attempt.polls + 1)
+    if isinstance(outcome, Ambiguous):  # it is over, and only its price is not known: asking again tells nothing new
+        attempt = replace(attempt, state=AttemptState.UNKNOWN, ended_at=moment.now)
     if not isinstance(outcome, Pending):
         judge_health(attempt.model, outcome, services)
     _conclude(loaded, attempt, outcome, moment, services)
@@ -215,6 +217,8 @@ def _conclude(loaded: Loaded, attempt: Attempt, outcome: Outcome, moment: Moment
         attempt, outcome = _fetched(loaded.job, attempt, outcome, services)
     if isinstance(outcome, Pending):
         outcome = _overdue(attempt, outcome, moment, services)
+    if isinstance(outcome, ProviderFault):
+        attempt = with_charge(loaded.job, attempt, outcome, services)
     _measure(attempt, outcome, services)
 
     def decide(job: Job) -> Step | None:
@@ -237,7 +241,7 @@ def _fetched(job: Job, attempt: Attempt, done: Done, services: Services) -> tupl
         log.warning("pieces.not_fetched", extra={"attempt": attempt.number, "reason": str(fault)})
         if attempt.handle is not None and isinstance(fault, Unavailable):
             return attempt, Pending(attempt.handle, FETCH_AGAIN_S)
-        cost, _, _ = priced(job, attempt, call_of(job, attempt, services), done, services)
+        cost, _, _ = priced(job, attempt, done, services)
         return attempt, PieceLost(str(fault), cost_micro_usd=cost)
 
 
@@ -264,14 +268,13 @@ def _after(job: Job, attempt: Attempt, outcome: Outcome, moment: Moment) -> Job:
         return moves.failed(job, attempt, moment, moves.NEVER_MADE)
     if isinstance(outcome, Ambiguous):
         return moves.doubted(job, attempt, moment)
-    return moves.failed(job, replace(attempt, cost_micro_usd=outcome.cost_micro_usd, basis="vendor"), moment)
+    return moves.failed(job, attempt, moment)
 
 
 def _after_some(job: Job, attempt: Attempt, fault: ProviderFault, moment: Moment) -> Job:
     """A call failed while earlier ones of its attempt delivered: make it again, or be content with those."""
     if isinstance(fault, Ambiguous):
         return moves.set_apart(job, attempt, moment)
-    attempt = replace(attempt, cost_micro_usd=attempt.cost_micro_usd + fault.cost_micro_usd)
     wait_s = max(backoff_delay_s(attempt.misses + 1, 1.0, base_s=MISS_BASE_S), fault.retry_after_s or 0.0)
     if fault.code not in TRANSIENT or job.is_finished:
         return moves.delivered(job, attempt, moment)

@@ -111,11 +111,7 @@ class Services:
     @cached_property
     def catalogue(self) -> Catalogue:
         """The built-in rows, and the user's own over them."""
-        from shared.domain.catalogue import parse_catalogue
-
-        own = self.settings.catalogue
-        documents = [_built_in("shared", "catalogue.toml")]
-        return parse_catalogue(*documents, *([_toml(own, CatalogueError)] if own else []))
+        return catalogue_of(self.settings)
 
     @cached_property
     def safety_rules(self) -> SafetyRules:
@@ -188,11 +184,11 @@ class Services:
         }
 
     def request_of(self, job: Job) -> Request:
-        """Return the checked request that a job was made from, with the prompt as it is sent."""
+        """Return the checked request that a job was made from, with its prompts as they are sent."""
         from shared.domain.request import parse_request
 
         request = parse_request(job.request, known_models=lambda _: True, schema_problem=lambda _: None)
-        return replace(request, prompt=job.used_prompt)
+        return replace(request, prompt=job.used_prompt, negative_prompt=job.prompt.get("negative"))
 
     def inbox(self, bucket: str) -> str:
         """The logical name of a bucket that an event names."""
@@ -219,7 +215,7 @@ class Services:
 
     def close(self) -> None:
         """Hand over what was measured, and close every back end's connections."""
-        for part in self._built.values():
+        for part in (*self._providers.values(), *self._built.values()):
             part.close()
 
     def _part(self, name: str) -> Any:
@@ -230,14 +226,10 @@ class Services:
             return self._built[name]
 
     def _build_provider(self, name: str) -> Provider:
-        s, build = self.settings, _PROVIDERS.get(name)
-        missing = missing_credentials(name, s)
-        if build is None:
-            allowed = ", ".join(sorted(_PROVIDERS.keys() - {"template"}))
-            raise SettingsError(f"provider {name!r} is not known; ATELIER_PROVIDERS may name: {allowed}")
+        missing = missing_credentials(name, self.settings)
         if missing:
             raise SettingsError(f"provider {name} needs {missing}")
-        return build(self)
+        return _PROVIDERS[name](self)
 
     def _limits(self, model: str) -> Limits | None:
         from shared.resilience.limiters import Limits
@@ -246,6 +238,15 @@ class Services:
         if row is None or not (row.rpm or row.rpd or row.tpm):
             return None
         return Limits(row.rpm, row.rpd, row.tpm)
+
+
+def catalogue_of(settings: Settings) -> Catalogue:
+    """Return the built-in rows, and the user's own over them. Raises CatalogueError."""
+    from shared.domain.catalogue import parse_catalogue
+
+    own = settings.catalogue
+    documents = [_built_in("shared", "catalogue.toml")]
+    return parse_catalogue(*documents, *([_toml(own, CatalogueError)] if own else []))
 
 
 def missing_credentials(provider: str, settings: Settings) -> str:
@@ -325,6 +326,10 @@ def build(settings: Settings, clock: Clock | None = None, *, bus: EventBus | Non
     if settings.push_audience and not settings.push_service_account:
         # An audience is no secret: any Google account gets a token for it.
         raise SettingsError("ATELIER_PUSH_AUDIENCE needs ATELIER_PUSH_SERVICE_ACCOUNT: whose tokens are accepted")
+    unknown = sorted(set(settings.providers) - (_PROVIDERS.keys() - {"template"}))
+    if unknown:
+        allowed = ", ".join(sorted(_PROVIDERS.keys() - {"template"}))
+        raise SettingsError(f"ATELIER_PROVIDERS names {unknown[0]!r}, which is not known; it may name: {allowed}")
     clock = clock or SystemClock()
     # All URLs are read now, so that a wrong one is told at the start and not with the first piece.
     builders = _documents(settings), _blobs(settings), _bus(settings, clock), _metrics(settings, clock)

@@ -7,6 +7,7 @@ so nothing further in sees a vendor's own types.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -142,16 +143,25 @@ class ProviderFault(PipelineError):
     Attributes:
         code: stable word used in documents, metrics and tests.
         counts_against_health: whether the breaker counts it.
-        cost_micro_usd: what the vendor charged all the same, if it says so.
+        cost_micro_usd: what the vendor charged all the same, if it says so in money.
+        usage: the billable units it charged all the same, if it reports those.
     """
 
     code = "provider_fault"
     counts_against_health = False
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None, cost_micro_usd: int = 0) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        cost_micro_usd: int = 0,
+        usage: Mapping[str, int] | None = None,
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
         self.cost_micro_usd = cost_micro_usd
+        self.usage = dict(usage or {})
 
 
 class Blocked(ProviderFault):

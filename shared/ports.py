@@ -304,6 +304,9 @@ class Provider(Protocol):
     def find(self, call: Call) -> Done | Pending | NotAccepted | None:
         """Look for an earlier call of the same key; None when this vendor cannot tell."""
 
+    def close(self) -> None:
+        """Give up connections; nothing can be asked afterwards."""
+
 
 # ---------------------------------------------------------------- clock, metrics
 

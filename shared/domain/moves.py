@@ -54,8 +54,9 @@ def running(job: Job, attempt: Attempt, moment: Moment, poll_after_s: float) -> 
     attempt = replace(attempt, state=AttemptState.RUNNING, accepted=True)
     if _is_late(job, attempt, State.WAITING):
         return _noted(job.with_attempt(attempt), moment, f"attempt {attempt.number} was accepted late; asked after")
+    job = job.with_attempt(attempt)
     return _moved(
-        job.with_attempt(attempt),
+        job,
         State.WAITING,
         moment,
         topic=None,
@@ -315,7 +316,7 @@ def _booked(job: Job, attempt: Attempt) -> Job:
 
 def _suspended(job: Job, attempt: Attempt, moment: Moment) -> Job:
     price = attempt.cost_micro_usd + share_of(attempt)
-    until = moment.now + timedelta(seconds=moment.suspense_s)
+    until = attempt.suspense_until or moment.now + timedelta(seconds=moment.suspense_s)
     doubtful = replace(attempt, suspense_micro_usd=price, suspense_until=until)
     return replace(job, hold=max(0, job.hold - price), attempts=job.attempts_with(doubtful))
 

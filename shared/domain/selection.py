@@ -55,7 +55,8 @@ class Rejected:
     Attributes:
         model: its id, or the name that was asked for when no row has it.
         reason: unknown, retired, provider_off, not_asked, disabled, unsupported, price_unknown, too_dear, soft_limit
-            (budget over its soft limit, and not in the cheaper half) or surplus (beyond the longest list).
+            (budget over its soft limit, and not in the cheaper half) or surplus (beyond the longest list). Who chooses
+            the providers may tell no_credentials from provider_off.
     """
 
     model: str
@@ -202,7 +203,7 @@ def _judge(
         wanted = demand(request, model)
         price = price_of(model, wanted, today)
     except PriceUnknown as unknown:
-        return Rejected(model.id, "price_unknown", str(unknown))
+        return Rejected(model.id, "price_unknown", str(unknown).removeprefix(f"{model.id}: "))
     if _reads_too_much(wanted, model):
         return Rejected(model.id, "unsupported", f"reads at most {model.max_input_tokens} tokens")
     if money is not None and price > money:

@@ -1,15 +1,18 @@
 """Calls of a vendor over HTTP, and what each way in which one can fail means for the money.
 
 A create is paid for, so it is sent once and never again from here. It was not accepted when the vendor says so (4xx,
-429, 500, 503) or when no connection was made. It is ambiguous when the answer is lost: a timeout or a broken
-connection after it was sent, a gateway that gave up (408, 502, 504), or an answer that cannot be read.
+429, 500, 503) or when nothing was sent. It is ambiguous when the answer is lost: a timeout or a broken connection after
+it was sent, a gateway that gave up (408, 502, 504, Cloudflare's 520 and 524), or an answer that cannot be read.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
 import ssl
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -34,11 +37,25 @@ DOWNLOAD_S = 30.0  # between two chunks of a file
 ASK_AGAIN_S = 10.0  # when the vendor cannot be asked now and names no time
 CHUNK = 1 << 20
 LONGEST_MESSAGE = 200  # characters of a vendor's own words
+LONGEST_WAIT_S = 86_400.0  # of a Retry-After; nobody means more than a day
 
 ACCOUNT = frozenset({401, 402, 403})
-GATEWAY = frozenset({408, 502, 504})
+GATEWAY = frozenset({408, 502, 504, 520, 524})
 GONE = frozenset({404, 410})
-_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_UNSENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.LocalProtocolError,  # a header that HTTP does not allow, such as a key with a line break
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+_ADDRESS = re.compile(r"\b(?:https?|gs|data):\S+", re.IGNORECASE)
+# Every character beyond ASCII is a word of its own: many scripts put no spaces between words.
+_WORD = re.compile(r"[a-z0-9]+|[^\s\x00-\x7f]")
+
+Private = str | tuple[str, ...]
+Judge = Callable[[httpx.Response], ProviderFault | None]
 
 
 class NotAnswered(Exception):
@@ -58,38 +75,61 @@ class VendorHttp:
 
     def __init__(self, name: str, base_url: str, headers: Mapping[str, str]) -> None:
         self._name = name
+        self._secret = next((value for key, value in headers.items() if key.lower() == "authorization"), "").split()[
+            -1:
+        ]
         self._client = httpx.Client(
-            base_url=base_url.rstrip("/"), headers=dict(headers), timeout=httpx.Timeout(ASK_S, connect=CONNECT_S)
+            base_url=base_url.rstrip("/"),
+            headers=dict(headers),
+            timeout=httpx.Timeout(ASK_S, connect=CONNECT_S),
+            verify=_tls(),
         )
         self._files = httpx.Client(
             timeout=httpx.Timeout(DOWNLOAD_S, connect=CONNECT_S), follow_redirects=True, verify=_tls()
         )
 
+    def close(self) -> None:
+        """Give up the connections; nothing can be asked afterwards."""
+        self._client.close()
+        self._files.close()
+
     def create(
-        self, path: str, body: Json, *, timeout_s: float, private: str = "", headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        body: Json,
+        *,
+        timeout_s: float,
+        private: Private = "",
+        headers: Mapping[str, str] | None = None,
+        judge: Judge | None = None,
     ) -> httpx.Response:
         """Make a paid call, once, and return the vendor's 2xx answer.
 
-        *private*: texts that must not come back in an error's message, such as the prompt.
+        Args:
+            timeout_s: for the whole answer, however slowly it comes: the caller holds a lease meanwhile.
+            private: texts that must not come back in an error's message, such as the prompt.
+            judge: knows errors of this vendor that the status does not tell; None from it leaves them to `fault_of`.
 
         Raises:
             ProviderFault: as `fault_of` says; Unavailable when nothing was sent, Ambiguous when the answer is lost.
         """
         try:
-            answer = self._client.post(
-                path, json=body, headers=dict(headers or {}), timeout=httpx.Timeout(timeout_s, connect=CONNECT_S)
-            )
+            answer = self._send(path, body, timeout_s, dict(headers or {}))
         except httpx.HTTPError as error:
             raise lost(self._name, error) from None
-        if not answer.is_success:
-            raise self._fault(answer, private)
-        return answer
+        except (ValueError, httpx.InvalidURL) as error:  # before anything is sent: half a surrogate pair, for example
+            raise InvalidCall(
+                f"{self._name}: the call cannot be written as a request ({type(error).__name__})"
+            ) from None
+        if answer.is_success:
+            return answer
+        raise (judge(answer) if judge else None) or self._fault(answer, private)
 
     def ask(self, method: str, path: str, params: Mapping[str, str] | None = None) -> Json:
         """Ask something that costs nothing.
 
         Raises:
-            NotAnswered: no connection, no time, 429 or 5xx.
+            NotAnswered: no connection, no time, 429 or 5xx, or an answer that cannot be read.
             UnknownThere: 404 or 410.
             AccountRefused, InvalidCall: the vendor refuses to answer.
         """
@@ -103,13 +143,18 @@ class VendorHttp:
             raise NotAnswered(retry_after_s(answer.headers))
         if not answer.is_success:
             raise self._fault(answer, "")
-        return {} if answer.status_code == httpx.codes.NO_CONTENT else self.read(answer)
+        if answer.status_code == httpx.codes.NO_CONTENT:
+            return {}
+        try:
+            return self.read(answer)
+        except Ambiguous:
+            raise NotAnswered from None
 
     def read(self, answer: httpx.Response) -> Json:
         """Return the object in an answer. Raises Ambiguous: what was done stays done."""
         try:
             value = answer.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
             raise Ambiguous(f"{self._name} answered {answer.status_code} with something that is no JSON object")
@@ -120,7 +165,7 @@ class VendorHttp:
 
         Raises:
             Unavailable: it cannot be read now, or broke off.
-            InvalidCall: it is not there any more.
+            InvalidCall: it is not there any more, or its address is none.
         """
         try:
             with self._files.stream("GET", url) as answer:
@@ -132,11 +177,25 @@ class VendorHttp:
         except httpx.HTTPError as error:
             told = f"{self._name}: reading the finished file broke off ({type(error).__name__})"
             raise Unavailable(told) from None
+        except httpx.InvalidURL:
+            raise InvalidCall(f"{self._name}: the finished file has no address that can be read") from None
 
-    def _fault(self, answer: httpx.Response, private: str) -> ProviderFault:
-        return fault_of(
-            self._name, answer.status_code, message_of(answer), private, retry_after_s=retry_after_s(answer.headers)
-        )
+    def _send(self, path: str, body: Json, timeout_s: float, headers: dict[str, str]) -> httpx.Response:
+        """Return the whole answer. httpx itself bounds only the time between two pieces of it."""
+        until, raw = time.monotonic() + timeout_s, bytearray()
+        bounds = httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
+        with self._client.stream("POST", path, json=body, headers=headers, timeout=bounds) as answer:
+            for chunk in answer.iter_raw():
+                raw += chunk
+                if time.monotonic() > until:
+                    raise httpx.ReadTimeout("the answer took too long")
+            return httpx.Response(answer.status_code, headers=answer.headers, content=bytes(raw))
+
+    def _fault(self, answer: httpx.Response, private: Private) -> ProviderFault:
+        texts = (private,) if isinstance(private, str) else private
+        hidden = (*texts, *self._secret)
+        wait_s = retry_after_s(answer.headers)
+        return fault_of(self._name, answer.status_code, message_of(answer), hidden, retry_after_s=wait_s)
 
 
 @lru_cache(maxsize=1)
@@ -153,7 +212,7 @@ def lost(vendor: str, error: Exception) -> ProviderFault:
 
 
 def fault_of(
-    vendor: str, status: int, message: str, private: str = "", *, retry_after_s: float | None = None
+    vendor: str, status: int, message: str, private: Private = "", *, retry_after_s: float | None = None
 ) -> ProviderFault:
     """Return what an HTTP error status in the answer to a create means."""
     text = f"{vendor} answered {status}{_told(message, private)}"
@@ -174,39 +233,51 @@ def message_of(answer: httpx.Response) -> str:
     """Return the vendor's own words in an error, wherever it puts them."""
     try:
         value: Any = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     while isinstance(value, dict):
         value = next((value[key] for key in ("error", "detail", "message", "title") if value.get(key)), "")
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a `Retry-After` header, given as a number or as a date; None without one."""
+    """Return the seconds of a `Retry-After` header, given as a number or as a date, at most a day; None without one."""
     text = headers.get("retry-after")
     if text is None:
         return None
     try:
-        return max(0.0, float(text))
+        wait_s = float(text)
     except ValueError:
-        pass
+        wait_s = _until(text)
+    return None if math.isnan(wait_s) else min(max(0.0, wait_s), LONGEST_WAIT_S)
+
+
+def _until(date: str) -> float:
     try:
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
+        at = parsedate_to_datetime(date)
     except ValueError:
-        return None
+        return math.nan
+    return (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()  # -0000 is read without a zone
 
 
-def _told(message: str, private: str) -> str:
-    """The vendor's words for our records; none of them when they repeat something of *private*."""
-    words = " ".join(message.split())[:LONGEST_MESSAGE]
+def _told(message: str, private: Private) -> str:
+    """The vendor's words for our records, without addresses; none when they repeat something of *private*."""
+    said = " ".join(message[: 20 * LONGEST_MESSAGE].split())
+    words = _ADDRESS.sub("(address)", said)[:LONGEST_MESSAGE]
     if not words:
         return ""
-    return "" if repeats(words, private) else f": {words}"
+    return "" if repeats(said, private) else f": {words}"
 
 
-def repeats(message: str, private: str) -> bool:
-    """Whether *message* has three words of *private* side by side, or all of it."""
-    said = " ".join(message.casefold().split())
-    words = private.casefold().split()
-    runs = [" ".join(words[n : n + 3]) for n in range(max(1, len(words) - 2))]
-    return any(run in said for run in runs if run)
+def repeats(message: str, private: Private) -> bool:
+    """Whether *message* has three words of a text in *private* side by side, or all of it; punctuation is no matter."""
+    said = " ".join(_WORD.findall(message.casefold()))
+    texts = (private,) if isinstance(private, str) else private
+    return any(run in said for text in texts for run in _runs(text))
+
+
+def _runs(text: str) -> Iterator[str]:
+    words = _WORD.findall(text.casefold())
+    for n in range(max(1, len(words) - 2)):
+        if words:
+            yield " ".join(words[n : n + 3])

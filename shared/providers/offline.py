@@ -128,6 +128,9 @@ class OfflineProvider:
     def cancel(self, handle: Json) -> None:
         """Nothing to stop: an accepted operation runs to its end and is charged."""
 
+    def close(self) -> None:
+        """There are no connections: it works here."""
+
     def find(self, call: Call) -> Done | Pending | NotAccepted | None:
         """Look the key up in the record."""
         if call.model in FORGETFUL:

@@ -33,3 +33,6 @@ class TemplateProvider:
     def find(self, call: Call) -> NotAccepted:
         """Filling a template again buys nothing."""
         return NotAccepted()
+
+    def close(self) -> None:
+        """There are no connections here."""

@@ -1,56 +1,18 @@
-"""The web server under the Cloud Storage simulator: requests and answers as values, keep-alive, faults on demand."""
+"""Answers of the Cloud Storage simulator: Google's form of errors, and faults on demand."""
 
 from __future__ import annotations
 
-import json
-import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from email.message import Message
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from shared.log import log
+from shared.simulators import http_server
 from shared.simulators.cloud_storage_objects import Refused
+from shared.simulators.http_server import Answer, NotAnObject, Request, Response, Silence, json_response
 
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request; *path* and *query_text* are still percent-encoded."""
-
-    method: str
-    path: str
-    query_text: str
-    headers: Message
-    body: bytes
-
-    @property
-    def query(self) -> dict[str, str]:
-        """The decoded query; of a repeated name the last value."""
-        return dict(parse_qsl(self.query_text, keep_blank_values=True))
-
-    def json(self) -> dict[str, Any]:
-        """Return the body as an object, empty when there is none. Raises Refused."""
-        try:
-            value = json.loads(self.body or b"{}")
-        except ValueError:
-            raise Refused(400, "Parse Error", "parseError") from None
-        if not isinstance(value, dict):
-            raise Refused(400, "Parse Error", "parseError")
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """One answer."""
-
-    status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | bytearray | memoryview = b""
+__all__ = ["Fault", "Request", "Response", "Server", "error_response", "json_response"]
 
 
 @dataclass(slots=True)
@@ -74,57 +36,22 @@ class Fault:
     corrupt: bool = False
 
 
-def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return *value* as a JSON answer."""
-    kind = {"Content-Type": "application/json; charset=UTF-8"}
-    return Response(status, {**kind, **(headers or {})}, json.dumps(value).encode())
-
-
 def error_response(status: int, message: str, reason: str) -> Response:
     """Return an error in Google's form."""
     errors = [{"message": message, "domain": "global", "reason": reason}]
     return json_response({"error": {"code": status, "message": message, "errors": errors}}, status)
 
 
-class Server(ThreadingHTTPServer):
-    """Answers with *respond*; a thread per connection, all of which end with `stop`."""
-
-    daemon_threads = True
-    request_queue_size = 256
+class Server(http_server.Server):
+    """Answers with *respond*, unless one of *faults* is due."""
 
     def __init__(self, port: int, respond: Callable[[Request], Response], faults: list[Fault]) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
-        self._respond, self._faults = respond, faults
-        self._lock = threading.Lock()
-        self._connections: set[socket.socket] = set()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), name="cloud-storage", daemon=True)
-        self._thread.start()
+        self._work, self._faults = respond, faults
+        self._fault_lock = threading.Lock()
+        super().__init__(port, self.answer, "cloud-storage")
 
-    def stop(self) -> None:
-        """Close the port and every connection, in the middle of an answer if need be."""
-        self.shutdown()
-        self.server_close()
-        self._thread.join()
-        with self._lock:
-            for connection in self._connections:
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def hold(self, connection: socket.socket) -> None:
-        """Remember an open connection."""
-        with self._lock:
-            self._connections.add(connection)
-
-    def shutdown_request(self, request: Any) -> None:
-        """Forget and close a connection."""
-        with self._lock:
-            self._connections.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a connection that broke: the client did, or `stop`."""
-
-    def answer(self, request: Request) -> Response | None:
-        """Return the answer, None when the connection is to be dropped."""
+    def answer(self, request: Request) -> Answer:
+        """Return the answer, or how it fails."""
         fault = self._next_fault(request)
         if fault is None:
             return self._answered(request)
@@ -132,14 +59,14 @@ class Server(ThreadingHTTPServer):
         fails = fault.drop or fault.status is not None
         done = self._answered(request) if fault.after or not fails else None
         if fault.drop:
-            return None
-        if fault.status is not None:
-            return error_response(fault.status, "a fault was asked for", "backendError")
-        return _corrupted(done) if done is not None and fault.corrupt else done
+            return Silence()
+        if fault.status is not None or done is None:
+            return error_response(fault.status or 500, "a fault was asked for", "backendError")
+        return _corrupted(done) if fault.corrupt else done
 
     def _next_fault(self, request: Request) -> Fault | None:
         line = f"{request.method} {request.path}?{request.query_text}"
-        with self._lock:
+        with self._fault_lock:
             fault = next((each for each in self._faults if each.times > 0 and each.match in line), None)
             if fault is not None:
                 fault.times -= 1
@@ -147,58 +74,14 @@ class Server(ThreadingHTTPServer):
 
     def _answered(self, request: Request) -> Response:
         try:
-            return self._respond(request)
+            return self._work(request)
+        except NotAnObject:
+            return error_response(400, "Parse Error", "parseError")
         except Refused as refused:
             return error_response(refused.status, refused.message, refused.reason)
         except Exception:  # noqa: BLE001 - a bug here must not look like a network fault to the client
             log.exception("cloud_storage.failed")
             return error_response(500, "the simulator failed; its log says how", "internalError")
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = 1 << 16
-    server: Server
-
-    def setup(self) -> None:
-        super().setup()
-        self.server.hold(self.connection)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-    def _handle(self) -> None:
-        target = urlsplit(self.path)
-        request = Request(self.command, target.path, target.query, self.headers, self._body())
-        response = self.server.answer(request)
-        if response is None:
-            self.close_connection = True
-            return
-        self._send(response)
-
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815 - the base class asks for them
-
-    def _body(self) -> bytes:
-        if "chunked" not in self.headers.get("Transfer-Encoding", "").lower():
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        parts = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            parts.append(self.rfile.read(size))
-            self.rfile.readline()
-        self.rfile.readline()
-        return b"".join(parts)
-
-    def _send(self, response: Response) -> None:
-        bodiless = response.status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
-        self.send_response(response.status)
-        for name, value in response.headers.items():
-            self.send_header(name, value)
-        if not bodiless:
-            self.send_header("Content-Length", str(len(response.body)))
-        self.end_headers()
-        if self.command != "HEAD" and not bodiless:
-            self.wfile.write(response.body)
 
 
 def _corrupted(response: Response) -> Response:

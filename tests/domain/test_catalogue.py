@@ -148,7 +148,12 @@ def test_only_the_offline_models_are_simulated_and_only_the_template_is_one() ->
 
 def test_models_without_any_price_are_the_known_few() -> None:
     live = [model for model in SHIPPED.models if not is_retired(model, TODAY)]
-    unpriced = {"runway-gemini_omni_flash_1.1", "stable-video-diffusion", "huggingface-endpoint"}
+    unpriced = {
+        "runway-gemini_omni_flash_1.1",
+        "stable-video-diffusion",
+        "huggingface-endpoint",
+        "stable-diffusion-xl",
+    }
     assert {model.id for model in live if not model.prices} == unpriced
 
 

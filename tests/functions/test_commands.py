@@ -1,7 +1,8 @@
-"""Every command but `run` and `up`: JSON and nothing else on stdout, exit codes, one clear line about what is wrong."""
+"""Most commands: JSON and nothing else on stdout, exit codes, one clear line about what is wrong."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,25 +57,6 @@ def test_explain_tells_candidates_attempts_money_and_timeline(atelier, done):
     assert found["ledger"][0]["cost_micro_usd"] == found["money"]["spent"] > 0
 
 
-def test_quote_prices_a_request_and_calls_nothing(tmp_path):
-    atelier = CommandLine(tmp_path / "home")
-    found = atelier(
-        "quote", write_lines(tmp_path / "q.jsonl", picture("a", count=2, model="offline-image-fine")), "--json"
-    )
-    (row,) = found.json["quotes"]
-    assert found.code == 0
-    assert row["first"] == "offline-image-fine"
-    assert (row["low_usd"], row["high_usd"]) == (found.json["total_usd"][0], found.json["total_usd"][1])
-    assert float(row["high_usd"]) >= 0.08 >= float(row["low_usd"]) > 0
-    assert atelier.calls() == []
-
-
-def test_a_quote_of_a_request_that_would_be_refused_ends_with_1_and_says_why(atelier, tmp_path):
-    found = atelier("quote", write_lines(tmp_path / "q.jsonl", note("a"), note("b", tone="dry")))
-    assert found.code == 1
-    assert "tone: is not a field of text requests" in found.out
-
-
 def test_audit_holds_after_a_run(atelier):
     found = atelier("audit", "--json")
     assert found.code == 0
@@ -99,20 +81,6 @@ def test_budget_shows_what_every_scope_has_used(atelier):
     assert float(atelier("budget", "all", "--json").json["budgets"][0]["held"]) == 0
 
 
-def test_models_shows_prices_and_which_of_them_are_on(atelier):
-    rows = {row["id"]: row for row in atelier("models", "--kind", "image", "--json").json["models"]}
-    assert rows["offline-image-draft"]["state"] == "on"
-    assert rows["offline-image-draft"]["prices"]
-    assert all("image" in row["kinds"] for row in rows.values())
-    assert {row["state"] for row in rows.values()} > {"on"}
-
-
-def test_retired_models_are_shown_only_when_asked_for(atelier):
-    shown, every = (atelier("models", *more, "--json").json["models"] for more in ([], ["--all"]))
-    assert "retired" not in {row["state"] for row in shown}
-    assert "retired" in {row["state"] for row in every}
-
-
 def test_health_says_that_all_is_well(atelier):
     found = atelier("health", "--json")
     assert (found.code, found.json["breakers"]) == (0, [])
@@ -124,9 +92,44 @@ def test_a_tick_says_how_many_jobs_were_due(atelier):
 
 
 def test_settings_lists_every_setting(atelier):
-    assert atelier("settings", "--json").json == describe()
+    rows = atelier("settings", "--json").json
+    assert [{k: v for k, v in row.items() if k != "providers"} for row in rows] == describe()
     table = atelier("settings").out
     assert all(row["name"] in table for row in describe())
+
+
+def vendors(found: Outcome) -> dict[str, dict[str, Any]]:
+    (providers,) = (row["providers"] for row in found.json if row["name"] == "ATELIER_PROVIDERS")
+    return {row["provider"]: row for row in providers}
+
+
+def test_settings_says_which_credentials_are_missing_and_which_models_that_rules_out(atelier):
+    on = {"ATELIER_PROVIDERS": "vertex,runway", "ATELIER_RUNWAY_API_SECRET": "key-1234"}
+    rows = vendors(atelier("settings", "--json", **on))
+    assert (rows["vertex"]["on"], rows["vertex"]["missing"]) == (True, "ATELIER_VERTEX_PROJECT")
+    assert {"gemini-3.5-flash", "veo-3.1-generate-001"} <= set(rows["vertex"]["cannot_be_called"])
+    assert "gemini-2.5-flash" not in rows["vertex"]["cannot_be_called"]  # retired
+    assert rows["runway"] == {"provider": "runway", "on": True, "missing": None, "cannot_be_called": []}
+    assert (rows["replicate"]["on"], rows["replicate"]["missing"]) == (False, "ATELIER_REPLICATE_API_TOKEN")
+    assert rows["huggingface"]["cannot_be_called"]
+    assert (rows["offline"]["on"], rows["offline"]["missing"]) == (False, None)
+    assert "offline-image-fine" in rows["offline"]["cannot_be_called"]
+    (line,) = (line for line in atelier("settings", **on).out.splitlines() if line.startswith("vertex"))
+    assert line.split()[1:3] == ["on", "ATELIER_VERTEX_PROJECT"]
+    assert all(model in line for model in rows["vertex"]["cannot_be_called"])
+
+
+def test_settings_never_shows_a_secret(atelier):
+    secrets = {"RUNWAY_API_SECRET": "s3cret-a", "REPLICATE_API_TOKEN": "s3cret-b", "HUGGINGFACE_TOKEN": "s3cret-c"}
+    given = {f"ATELIER_{name}": value for name, value in secrets.items()}
+    for more in ([], ["--json"]):
+        found = atelier("settings", *more, **given, ATELIER_REPLICATE_WEBHOOK_SECRETS="whsec_s3cret")
+        assert (found.code, "s3cret" in found.out + found.err) == (0, False)
+
+
+def test_settings_needs_no_back_end_that_works(tmp_path):
+    (tmp_path / "taken").write_text("a file, not a folder")
+    assert CommandLine(tmp_path / "taken")("settings").code == 0
 
 
 # ---------------------------------------------------------------- single jobs

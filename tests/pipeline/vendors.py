@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from shared.domain.catalogue import Catalogue, Model
 from shared.domain.job import Attempt, AttemptState, Job
 from shared.domain.pricing import cost_of
 from shared.ports import Json
+from shared.simulators.vendor_faults import Fault
 from shared.simulators.vendors import WEBHOOK_SECRET, Vendors
 from tests.pipeline.harness import Pipeline
 
@@ -60,6 +62,19 @@ def vendor_pipeline(
             yield pipeline
         finally:
             pipeline.services.close()
+
+
+def arrivals(vendors: Vendors) -> list[tuple[str, str, datetime]]:
+    """Return a list that grows by vendor, model and time with every create from now on, refused ones included."""
+    found: list[tuple[str, str, datetime]] = []
+    admit = vendors._core.admit
+
+    def noted(vendor: str, operation: str, model: str, key: str, **options: Any) -> Fault | None:
+        found.append((vendor, model, vendors._core.clock.now()))
+        return admit(vendor, operation, model, key, **options)
+
+    vendors._core.admit = noted  # type: ignore[method-assign]
+    return found
 
 
 def assert_explained(calls: Sequence[Json], jobs: Sequence[Job], pipeline: Pipeline) -> None:

@@ -1,0 +1,183 @@
+"""What the exceptions of google-genai mean for the money, by the rules of `shared/providers/http.py`.
+
+The SDK has two families without a common base: `google.genai.errors.APIError`, and that of the Interactions API, which
+it does not export. So what failed is told by what an exception carries: `code` or `status_code`, and `response`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+import httpx
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+from pydantic import ValidationError
+
+from shared.errors import (
+    AccountRefused,
+    Ambiguous,
+    Blocked,
+    InvalidCall,
+    ProviderFault,
+    RateLimited,
+    Unavailable,
+)
+from shared.providers.http import (
+    GONE,
+    NotAnswered,
+    Private,
+    UnknownThere,
+    fault_of,
+    lost,
+    message_of,
+    retry_after_s,
+)
+
+T = TypeVar("T")
+
+VENDOR = "vertex"
+_LOGIN = "run `gcloud auth application-default login`, or deploy with a service account"
+# Words of a refusal for safety; "safety setting" is about a parameter.
+_SAFETY = re.compile(
+    r"support codes?\b|usage guidelines|responsible ai|sensitive words|content polic|\bsafety\b(?!.?setting)",
+    re.IGNORECASE,
+)
+_SUPPORT_CODE = re.compile(r"\b\d{8}\b")
+
+# Canonical codes in the error of an operation that was accepted (google.rpc.Code).
+_INVALID = frozenset({3, 5, 9, 11, 12})
+_REFUSED = frozenset({7, 16})
+_EXHAUSTED = 8
+
+_begun: ContextVar[bool] = ContextVar("begun", default=False)
+
+
+def built(make: Callable[..., T], **fields: Any) -> T:
+    """Return the SDK's value of these fields. Raises InvalidCall; nothing was sent."""
+    try:
+        return make(**fields)
+    except ValidationError as error:
+        where = ", ".join(sorted({".".join(map(str, problem["loc"])) for problem in error.errors()}))
+        raise InvalidCall(f"{VENDOR}: the SDK does not take {where}") from None
+
+
+def begin_request() -> None:
+    """Note that a request is on its way, from where the SDK's client sends it."""
+    _begun.set(True)
+
+
+@contextmanager
+def paid(private: Private) -> Iterator[None]:
+    """Make one create in the block, and read its answer there.
+
+    *private*: texts that must not come back in an error's message.
+
+    Raises:
+        ProviderFault: for everything the SDK and what is below it raise; an answer of the wrong shape makes it stumble
+            in any way. Only what it raises by mistake before a request is left as the bug that it is.
+    """
+    _begun.set(False)
+    try:
+        yield
+    except ProviderFault:  # what the answer itself says
+        raise
+    except Exception as error:
+        fault = _create_fault(error, private)
+        if fault is None:
+            raise
+        raise fault from None
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """Ask after an accepted operation in the block, and read the answer there.
+
+    Raises:
+        ProviderFault: what the answer says.
+        UnknownThere: 404 or 410.
+        NotAnswered: anything else, our own credentials included. What was accepted goes on and is charged all the same.
+    """
+    _begun.set(False)
+    try:
+        yield
+    except ProviderFault:  # what the answer itself says
+        raise
+    except Exception as error:
+        if not _begun.get() and not isinstance(error, GoogleAuthError):
+            raise
+        if _status(error) in GONE:
+            raise UnknownThere from None
+        raise NotAnswered(_retry_after_s(error)) from None
+
+
+def is_safety(message: str) -> bool:
+    """Whether the vendor's words speak of its safety filters."""
+    return bool(_SAFETY.search(message))
+
+
+def support_codes(*messages: str | None) -> str:
+    """Return the vendor's support codes for people: all that is shown of words that may repeat the prompt."""
+    codes = sorted({code for message in messages for code in _SUPPORT_CODE.findall(message or "")})
+    return f" (support codes {', '.join(codes)})" if codes else ""
+
+
+def operation_fault(code: int, message: str, usage: Mapping[str, int] | None = None) -> ProviderFault:
+    """Return what the error means with which an accepted operation ended.
+
+    The prompt is not known here, so the vendor's words are not shown.
+    """
+    kind: type[ProviderFault] = Unavailable
+    if code in _INVALID:
+        kind = Blocked if is_safety(message) else InvalidCall
+    elif code in _REFUSED:
+        kind = AccountRefused
+    elif code == _EXHAUSTED:
+        kind = RateLimited
+    return kind(f"{VENDOR}: the operation failed with code {code}{support_codes(message)}", usage=usage)
+
+
+def _create_fault(error: Exception, private: Private) -> ProviderFault | None:
+    """Return what *error* means for a create; None for a bug of ours."""
+    if isinstance(error, GoogleAuthError):
+        return _no_token(error)
+    if isinstance(error.__cause__, httpx.HTTPError):  # the Interactions API wraps it
+        return lost(VENDOR, error.__cause__)
+    if isinstance(error, httpx.HTTPError):
+        return lost(VENDOR, error)
+    status = _status(error)
+    if status is not None and status >= httpx.codes.BAD_REQUEST:
+        return _refusal(error, status, private)
+    if _begun.get():
+        return Ambiguous(f"{VENDOR} answered with something that cannot be read ({type(error).__name__})")
+    if isinstance(error, ValueError):  # half a surrogate pair, for example
+        return InvalidCall(f"{VENDOR}: the call cannot be written as a request ({type(error).__name__})")
+    return None
+
+
+def _no_token(error: GoogleAuthError) -> ProviderFault:
+    """Nothing was sent: a call begins with the token."""
+    if isinstance(error, DefaultCredentialsError):
+        return AccountRefused(f"{VENDOR} needs Google Cloud credentials: {_LOGIN}")
+    if error.retryable:
+        return Unavailable(f"{VENDOR}: no access token now ({type(error).__name__})")
+    return AccountRefused(f"{VENDOR}: Google Cloud gives no access token for our credentials: {_LOGIN}")
+
+
+def _refusal(error: Exception, status: int, private: Private) -> ProviderFault:
+    response = getattr(error, "response", None)
+    message = message_of(response) if isinstance(response, httpx.Response) else ""
+    fault = fault_of(VENDOR, status, message, private, retry_after_s=_retry_after_s(error))
+    return Blocked(str(fault)) if isinstance(fault, InvalidCall) and is_safety(message) else fault
+
+
+def _status(error: Exception) -> int | None:
+    status = getattr(error, "code", None) or getattr(error, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _retry_after_s(error: Exception) -> float | None:
+    response = getattr(error, "response", None)
+    return retry_after_s(response.headers) if isinstance(response, httpx.Response) else None
