@@ -29,7 +29,6 @@ def admission(job: Job, request: Request, services: Services, chosen_at: datetim
         chosen_at: when the job's budget documents were chosen; they are that day's, also after midnight.
         claim: what is written with the job when it is let in.
     """
-    request = replace(request, negative_prompt=job.prompt.get("negative"))  # what is sent is what is charged
     scopes = scopes_of(job.tenant, job.user)
     standing = services.budgets.read(scopes, job.scopes, chosen_at)
     selection = choose(request, services, soft_limited=standing.is_soft_limited)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -19,6 +20,7 @@ from shared.ports import Call, Done
 from shared.resilience.retry import backoff_delay_s
 from shared.stores.outputs import keep
 
+BASES = ("vendor", "usage", "delivered", "quoted")  # of several calls, the least sure one tells for all
 COMMIT_S = 10.0  # the end of a lease, in which nothing is tried again
 
 
@@ -38,18 +40,18 @@ def with_pieces(job: Job, attempt: Attempt, done: Done, services: Services) -> A
         usage=dict(Counter(attempt.usage) + Counter(units)),
         finish=done.finish,
         cost_micro_usd=attempt.cost_micro_usd + cost,
-        basis=basis,
+        basis=max(attempt.basis, basis, key=BASES.index) if attempt.pieces else basis,
     )
 
 
 def priced(job: Job, attempt: Attempt, done: Done, services: Services) -> tuple[int, str, dict[str, int]]:
     """Return what one call cost, micro-USD, where that is known from, and the units it was reckoned by."""
-    reported = dict(done.usage)
-    units = reported or _delivered_units(job, done)
-    cost = _cost(job, attempt, units, services)
-    if cost is None:
-        return share_of(attempt), "quoted", units
-    return cost, "usage" if reported else "delivered", units
+    if done.usage:
+        cost, basis, units = _cost(job, attempt, done.usage, services), "usage", dict(done.usage)
+    else:
+        units = _delivered_units(job, done)
+        cost, basis = _cost(job, attempt, units, services) if units else None, "delivered"
+    return (share_of(attempt), "quoted", units) if cost is None else (cost, basis, units)
 
 
 def with_charge(job: Job, attempt: Attempt, fault: ProviderFault, services: Services) -> Attempt:
@@ -59,10 +61,11 @@ def with_charge(job: Job, attempt: Attempt, fault: ProviderFault, services: Serv
         reckoned = _cost(job, attempt, fault.usage, services)
         cost += share_of(attempt) if reckoned is None else reckoned
     usage = dict(Counter(attempt.usage) + Counter(fault.usage))
-    return replace(attempt, usage=usage, cost_micro_usd=attempt.cost_micro_usd + cost, basis="vendor")
+    basis = attempt.basis if attempt.pieces else "vendor"
+    return replace(attempt, usage=usage, cost_micro_usd=attempt.cost_micro_usd + cost, basis=basis)
 
 
-def _cost(job: Job, attempt: Attempt, units: dict[str, int], services: Services) -> int | None:
+def _cost(job: Job, attempt: Attempt, units: Mapping[str, int], services: Services) -> int | None:
     """What *units* cost on the day of the call, micro-USD; None when one of them has no price."""
     from shared.domain.pricing import cost_of
 
@@ -94,11 +97,13 @@ def _stored(attempt: Attempt, call: Call, done: Done, services: Services) -> tup
 
 
 def _delivered_units(job: Job, done: Done) -> dict[str, int]:
-    """What the pieces themselves show was made, where the vendor reports no usage."""
+    """What the pieces themselves show was made, where the vendor reports no usage.
+
+    A text does not show what it was made with: a model may have thought for longer than it wrote.
+    """
     match job.kind:
         case "image":
             return {"image": len(done.assets)}
         case "video":
             return {"second": int(job.params["duration_s"])}
-    texts = [job.used_prompt, *(asset.text or "" for asset in done.assets)]
-    return {"input_token": -(-len(texts[0]) // 4), "output_token": sum(-(-len(t) // 4) for t in texts[1:])}
+    return {}

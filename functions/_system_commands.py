@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 
 from functions import _runtime, on_tick
@@ -22,7 +22,7 @@ from shared.domain.budget import Scope, day_of
 from shared.domain.catalogue import Model, is_retired
 from shared.domain.money import format_usd
 from shared.domain.pricing import demand
-from shared.domain.prompt import optimise
+from shared.domain.prompt import as_sent, optimise
 from shared.domain.request import Request, parse_request
 from shared.domain.times import to_text
 from shared.errors import InvalidRequest, SettingsError
@@ -65,8 +65,7 @@ def _quote_row(entry: Entry, services: Services) -> Json:
         )
     except InvalidRequest as error:
         return {"request": name, "error": str(error)}
-    plan = optimise(request)
-    sent = replace(request, prompt=plan.used, negative_prompt=plan.negative)
+    sent = as_sent(request, optimise(request).document())
     selection = choose(sent, services, soft_limited=False)
     if not selection.candidates:
         return {"request": request.request_id or name, "error": no_candidate(sent, selection, services)["message"]}

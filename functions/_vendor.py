@@ -50,6 +50,8 @@ def calls_for(job: Job, pieces_per_call: int) -> int:
 
 def _params(job: Job, attempt: Attempt, pieces_per_call: int) -> dict[str, object]:
     params = {**job.params, "prompt": job.used_prompt, "negative_prompt": job.prompt.get("negative")}
+    if "system" in job.prompt:
+        params["system"] = job.prompt["system"]
     if "count" in params:
         made = attempt.part * pieces_per_call
         params["count"] = min(pieces_per_call, int(params["count"]) - made)

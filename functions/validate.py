@@ -145,6 +145,7 @@ def _create(event: Event, envelope: Envelope, request: Request, services: Servic
     Nothing is read that only a duplicate or a repeated request would need: the commit demands that job and cache
     entry are absent, and only when it fails are they looked at.
     """
+    from shared.domain.prompt import as_sent
     from shared.domain.request import request_to_doc
 
     started = services.clock.now()
@@ -152,7 +153,7 @@ def _create(event: Event, envelope: Envelope, request: Request, services: Servic
     draft = new_job(envelope, request, request_to_doc(request), digest, started, _trace(envelope))
     asked = None if request.model is None else services.catalogue.resolve(request.model, started.date())
     draft = _planned(draft, request, asked.model.id if asked else None)
-    request = replace(request, prompt=draft.used_prompt)
+    request = as_sent(request, draft.prompt)
     draft = replace(draft, scopes=services.budgets.choose(scopes_of(draft.tenant, draft.user), started))
     for failures in range(_runtime.COMMIT_TRIES):
         _runtime.pause(failures, services)
@@ -182,12 +183,9 @@ def _planned(draft: Job, request: Request, model: str | None) -> Job:
 
     plan = optimise(request)
     key = fingerprint(request, plan.used, plan.negative, model)
-    prompt = {"negative": plan.negative, "added": list(plan.added)}
-    if plan.used != request.prompt:
-        prompt["used"] = plan.used
     return replace(
         draft,
-        prompt=prompt,
+        prompt=plan.document(),
         params=params_of(request, int(key[:8], 16) % MAX_SEED),
         fingerprint=None if request.cache == "off" else key,
     )

@@ -13,7 +13,7 @@ locals {
   ]...)
 
   # Collections whose documents carry `expire_at`. Single-field indexes need no resource: every field has them.
-  expiring = toset(["budgets", "cache"])
+  expiring = toset(["budgets", "cache", "webhooks"])
 }
 
 resource "google_firestore_database" "this" {

@@ -13,7 +13,6 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -185,10 +184,11 @@ class Services:
 
     def request_of(self, job: Job) -> Request:
         """Return the checked request that a job was made from, with its prompts as they are sent."""
+        from shared.domain.prompt import as_sent
         from shared.domain.request import parse_request
 
         request = parse_request(job.request, known_models=lambda _: True, schema_problem=lambda _: None)
-        return replace(request, prompt=job.used_prompt, negative_prompt=job.prompt.get("negative"))
+        return as_sent(request, job.prompt)
 
     def inbox(self, bucket: str) -> str:
         """The logical name of a bucket that an event names."""

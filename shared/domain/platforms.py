@@ -67,6 +67,14 @@ PLATFORMS: Mapping[str, Platform] = {
         Platform("email", 102_400, advised_hashtags=0, title_label="Subject", title_chars=989),
     )
 }
+_UNITS: Mapping[Unit, str] = {
+    "characters": "characters",
+    "weighted": "characters (an emoji counts two)",
+    "graphemes": "characters",
+    "utf16": "characters (an emoji counts two)",
+    "bytes": "bytes",
+    "emoji_bytes": "characters (an emoji counts four)",
+}
 _OLD_NAMES = {"twitter": "x"}
 
 _PICTOGRAPH = (
@@ -102,6 +110,19 @@ def find_platform(name: str) -> Platform | None:
 
 
 # ---------------------------------------------------------------- lengths
+
+
+def brief(platform: Platform) -> str:
+    """Return a platform's rules as an instruction to a model: they are what its text will be checked by."""
+    told = [f"Write one post for {platform.name}, of at most {platform.max_chars} {_UNITS[platform.unit]}."]
+    if platform.title_label is not None:
+        told.append(f"Begin with a line `{platform.title_label}: …` of at most {platform.title_chars} characters.")
+    told.append(
+        f"Use at most {platform.advised_hashtags} hashtags." if platform.advised_hashtags else "Use no hashtags."
+    )
+    if platform.forbidden:
+        told.append(f"Do not use any of the characters {' '.join(platform.forbidden)}.")
+    return " ".join(told)
 
 
 def weighted_length(text: str) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+from shared.domain.platforms import brief, find_platform
 from shared.domain.prompt_words import DEFAULT_WORDS, SOFTER_WORDS, PromptWords
-from shared.domain.request import Request
+from shared.domain.request import Request, TextRequest
 
 MIN_CHARS, MAX_CHARS = 5, 1_000
 _WORD = re.compile(r"\w+")
@@ -25,12 +27,31 @@ class PromptPlan:
         used: as sent: *original*, then *added*.
         negative: what the piece must not show, as sent; None when there is nothing.
         added: the terms added to the prompt, in order.
+        system: of a text for a platform, the system text as sent: as asked, and the platform's rules. Else None.
     """
 
     original: str
     used: str
     negative: str | None
     added: tuple[str, ...]
+    system: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return what a job keeps of the plan: what is sent, without what it only repeats."""
+        doc: dict[str, Any] = {"negative": self.negative, "added": list(self.added)}
+        if self.used != self.original:
+            doc["used"] = self.used
+        if self.system is not None:
+            doc["system"] = self.system
+        return doc
+
+
+def as_sent(request: Request, prompt: Mapping[str, Any]) -> Request:
+    """Return *request* with its texts as vendors get them: that is what is priced. *prompt*: `Job.prompt`."""
+    texts = {"prompt": prompt.get("used", request.prompt), "negative_prompt": prompt.get("negative")}
+    if isinstance(request, TextRequest):
+        texts["system"] = prompt.get("system", request.system)
+    return replace(request, **texts)
 
 
 def optimise(request: Request, words: PromptWords = DEFAULT_WORDS) -> PromptPlan:
@@ -40,6 +61,11 @@ def optimise(request: Request, words: PromptWords = DEFAULT_WORDS) -> PromptPlan
     characters. So a prompt that was optimised before stays as it is.
     """
     prompt, negative = request.prompt, request.negative_prompt
+    if isinstance(request, TextRequest):
+        platform = find_platform(request.platform or "")
+        if platform is None:
+            return PromptPlan(prompt, prompt, negative, ())
+        return PromptPlan(prompt, prompt, negative, (), "\n\n".join(filter(None, (request.system, brief(platform)))))
     if not request.enhance_prompt or request.kind not in words.quality:
         return PromptPlan(prompt, prompt, negative, ())
     wanted = (*words.styles.get(request.style or "", ()), *words.quality[request.kind])

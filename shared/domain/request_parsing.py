@@ -72,7 +72,7 @@ _VIDEO: Mapping[str, Field] = {
     "duration_s": integer(1, 60),
     "resolution": choice(VIDEO_RESOLUTIONS),
     "aspect_ratio": choice(VIDEO_ASPECT_RATIOS),
-    "fps": one_of((24, 25, 30, 60)),
+    "fps": one_of((16, 24, 25, 30, 60)),
     "audio": boolean(),
     "image": gs_uri(),
     "last_frame": gs_uri(),

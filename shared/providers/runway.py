@@ -31,6 +31,7 @@ from shared.providers.inputs import as_url
 API_VERSION = "2024-11-06"
 POLL_S = 5.0  # the vendor asks for no more often than that
 REFUSED_POLL_S = 60.0
+WAITING = frozenset({"PENDING", "THROTTLED"})
 MICRO_USD_PER_CREDIT = 10_000
 MAX_INLINE_BYTES = (
     (5 * 2**20 - 64) // 4 * 3
@@ -137,9 +138,10 @@ class RunwayProvider:
         return Pending(handle, POLL_S, _progress(task))
 
     def cancel(self, handle: Json) -> None:
-        """Ask Runway to stop. A running task is charged all the same, and what a finished one made is deleted."""
+        """Stop a task that waits. A running one is charged all the same, and what a finished one made would be lost."""
         try:
-            self._http.ask("DELETE", _path(handle))
+            if self._http.ask("GET", _path(handle)).get("status") in WAITING:
+                self._http.ask("DELETE", _path(handle))
         except (NotAnswered, UnknownThere, ProviderFault):
             return
 

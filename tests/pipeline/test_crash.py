@@ -34,7 +34,8 @@ PROMPT_S = 20.0  # less than any lease, stale time or long poll of a follower, a
 NOTE = {"kind": "text", "prompt": "A short note about the tides at the old harbour", "task": "fast"}
 BOAT = {"kind": "image", "prompt": "A paper boat on a quiet pond", "size": "512"}
 CLIP = {"kind": "video", "prompt": "A paper boat drifting on a pond", "duration_s": 1, "audio": True}
-FORGOTTEN = {**BOAT, "model": "offline-image-draft", "fallback": False}  # this model's calls cannot be looked up
+# This model's calls cannot be looked up, and there is money for one only: a lost one is not made again.
+FORGOTTEN = {**BOAT, "model": "offline-image-draft", "fallback": False, "max_cost_usd": "0.005"}
 SCENARIOS: dict[str, list[Json]] = {
     "text": [{**NOTE, "request_id": "note"}, {**NOTE, "request_id": "the same note"}],
     "image": [{**BOAT, "request_id": "boat"}],

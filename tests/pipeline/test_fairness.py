@@ -25,7 +25,7 @@ def request(number: int, tenant: str = "one", priority: str = "normal") -> Json:
     return {**TEXT, **own, "model": MODEL, "fallback": False, "deadline_s": LONG}
 
 
-def served(pipeline: Pipeline, ids: list[str]) -> list[str]:
+def order_of(pipeline: Pipeline, ids: list[str]) -> list[str]:
     """The ids of all these jobs in the order in which the vendor was called for them."""
     pipeline.drain(pipeline._watch(ids), rounds=500_000)
     order = [call["job_id"] for call in pipeline.calls()]
@@ -40,7 +40,7 @@ def test_tenants_share_a_limited_model_equally_whatever_their_backlogs(tmp_path:
     tenant_of = {}
     for tenant, jobs in backlog.items():
         tenant_of |= dict.fromkeys(pipeline.submit(*(request(n, tenant) for n in range(jobs))), tenant)
-    order = served(pipeline, list(tenant_of))
+    order = order_of(pipeline, list(tenant_of))
     first_minute = PER_MINUTE  # what is granted before anybody has to wait goes to whoever came first
     shared = Counter(tenant_of[job_id] for job_id in order[first_minute : first_minute + 420])
     fair = 420 / len(backlog)
@@ -56,7 +56,7 @@ def test_high_jobs_overtake_those_that_wait(tmp_path: Path):
     pipeline.drain(lambda: len(pipeline.calls()) >= 40)
     high = pipeline.submit(*(request(1000 + n, priority="high") for n in range(10)))
     at = len(pipeline.calls())
-    order = served(pipeline, [*normal, *high])
+    order = order_of(pipeline, [*normal, *high])
     assert max(order.index(job_id) for job_id in high) < at + 2 * 20
 
 
@@ -68,7 +68,8 @@ def test_a_low_job_is_overtaken_for_a_bounded_time_only(tmp_path: Path):
     # As many new ones each minute as are served: a low job that did not age would wait for ever.
     for minute in range(40):
         pipeline.submit(*(request(100 + 10 * minute + n) for n in range(6)))
-        pipeline.drain(lambda until=len(pipeline.calls()) + 6: len(pipeline.calls()) >= until)
+        wanted = len(pipeline.calls()) + 6
+        pipeline.drain(lambda until=wanted: len(pipeline.calls()) >= until)
         if pipeline.finished([low]):
             break
     job = pipeline.job(low)

@@ -148,3 +148,12 @@ def test_a_lost_tick_or_upload_makes_no_job(tmp_path: Path, subscription: str):
     attributes = {"CloudPubSubDeadLetterSourceSubscription": subscription}
     pipeline.deliver("on_dead_letter", {"at": "now"}, attributes=attributes)
     assert pipeline.audit().jobs == 0
+
+
+def test_the_model_is_told_the_rules_of_the_platform_that_its_text_is_checked_by(tmp_path: Path):
+    pipeline, seen = Pipeline(tmp_path), []
+    provider = pipeline.services.provider("offline")
+    real = provider.start
+    provider.start = lambda call: (seen.append(call.params["system"]), real(call))[1]  # type: ignore[method-assign]
+    pipeline.run({**TEXT, "platform": "bluesky", "system": "Be kind.", "request_id": "r"})
+    assert seen == ["Be kind.\n\nWrite one post for bluesky, of at most 300 characters. Use at most 3 hashtags."]

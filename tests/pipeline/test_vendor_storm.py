@@ -1,4 +1,4 @@
-"""Two thousand jobs over all vendors, of whose calls nearly a third go wrong, by functions that are killed at random."""
+"""Two thousand jobs over all vendors, of whose calls a third go wrong, by functions that are killed at random."""
 
 import random
 from collections import Counter
@@ -40,8 +40,8 @@ FAULTS = {
 TEXTS = ("gemini-3.5-flash-lite", "gemini-3.8-flash", "meta-llama-3-70b-instruct", "gpt-oss-120b", "llama-3.3-70b")
 IMAGES = ("gemini-3.1-flash-lite-image", "gen4_image", "flux-schnell", "gemini-2.5-flash-image", "flux-1.1-pro")
 VIDEOS = ("veo-3.1-fast-generate-001", "gen4.5", "veo-3.1-lite-generate-001", "runway-veo3.1_fast")
-JOBS = {"text": 180, "image": 16, "video": 4}
-KILLS = 15
+JOBS = {"text": 1800, "image": 160, "video": 40}
+KILLS = 150
 
 
 class Died(BaseException):

@@ -470,9 +470,17 @@ def test_a_cancelled_task_has_ended(runway: RunwayProvider, vendor: Vendor) -> N
 
 @pytest.mark.parametrize("reply", [Reply(204, b""), Reply(404), Reply(401), Reply(400), Reply(500), Reply(then="drop")])
 def test_a_task_is_cancelled_quietly(runway: RunwayProvider, vendor: Vendor, reply: Reply) -> None:
-    vendor.answers(reply)
+    vendor.answers(Reply(200, {"status": "THROTTLED"}), reply)
     runway.cancel(HANDLE)
-    assert [(sent.method, sent.path) for sent in vendor.sent] == [("DELETE", f"/v1/tasks/{TASK}")]
+    path = f"/v1/tasks/{TASK}"
+    assert [(sent.method, sent.path) for sent in vendor.sent] == [("GET", path), ("DELETE", path)]
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "SUCCEEDED", "FAILED"])
+def test_a_task_that_is_paid_for_is_not_thrown_away(runway: RunwayProvider, vendor: Vendor, status: str) -> None:
+    vendor.answers(Reply(200, {"status": status}))
+    runway.cancel(HANDLE)
+    assert [sent.method for sent in vendor.sent] == ["GET"]
 
 
 def test_an_earlier_call_cannot_be_found(runway: RunwayProvider, vendor: Vendor) -> None:
