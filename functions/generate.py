@@ -78,21 +78,15 @@ def handle(event: Event, services: Services) -> None:
 
 def _begin(loaded: Loaded, services: Services) -> None:
     """Make the next call of the attempt that has begun, or the first of a new one, if its provider may be called."""
-    from shared.domain.limiter import Denied
-
     job = loaded.job
     candidate, begun = job.candidates[job.choice], job.begun_attempt
     # What is not there should be missed before there is a lease, and before anything is bought.
     provider = services.provider(candidate.provider)
     services.demand_outputs()
     moment = _moment(services)
-    capacity = services.limiters.acquire(candidate.model, int(job.params.get("max_tokens", 0)))
-    if isinstance(capacity, Denied):
-        _runtime.commit(loaded, _no_capacity(job, candidate, capacity.retry_at, moment, services), services)
-        return
-    admission = services.breakers.admit(candidate.model)
-    if not admission.allowed:
-        _runtime.commit(loaded, Step(_not_admitted(job, begun, admission.retry_at, moment)), services)
+    refused = _refused(job, candidate, moment, services)
+    if refused is not None:
+        _runtime.commit(loaded, refused, services)
         return
     lease_until = moment.now + timedelta(seconds=min(services.settings.lease_s, CALL_S[job.kind] + STORE_S))
     attempt = _leased(begun or _attempt(job, candidate, moment.now, services), services.owner, moment.now, lease_until)
@@ -138,6 +132,26 @@ def _leased(attempt: Attempt, owner: str, now: datetime, until: datetime) -> Att
     return replace(attempt, state=AttemptState.CALLING, called_at=now, lease_owner=owner, lease_until=until, polls=0)
 
 
+def _refused(job: Job, candidate: Candidate, moment: Moment, services: Services) -> Step | None:
+    """What becomes of a job whose candidate may not be called now; None when it may be.
+
+    At our own rate limit it waits; from an open breaker, or a pause that the vendor asked for, it goes on to the next
+    candidate. The breaker comes first, so that jobs which do not call use up no share of the limit.
+    """
+    from shared.domain.limiter import Denied
+
+    breaker = services.breakers.health([candidate.model])[candidate.model]
+    if not breaker.is_callable(moment.now):
+        return Step(_not_admitted(job, breaker.not_before, moment))
+    capacity = services.limiters.acquire(candidate.model, int(job.params.get("max_tokens", 0)))
+    if isinstance(capacity, Denied):
+        if capacity.reason == "cooling":
+            return Step(_not_admitted(job, capacity.retry_at, moment))
+        return _no_capacity(job, candidate, capacity.retry_at, moment, services)
+    admission = services.breakers.admit(candidate.model)
+    return None if admission.allowed else Step(_not_admitted(job, admission.retry_at, moment))
+
+
 def _no_capacity(job: Job, candidate: Candidate, until: datetime, moment: Moment, services: Services) -> Step:
     """Park the job in the model's queue; the tick releases it by rank."""
     labels = {"provider": candidate.provider, "model": candidate.model, "reason": "no_capacity"}
@@ -146,8 +160,9 @@ def _no_capacity(job: Job, candidate: Candidate, until: datetime, moment: Moment
     return Step(moves.parked(job, moment, until, model=candidate.model, rank=_rank(job), note=note))
 
 
-def _not_admitted(job: Job, begun: Attempt | None, retry_at: datetime | None, moment: Moment) -> Job:
+def _not_admitted(job: Job, retry_at: datetime | None, moment: Moment) -> Job:
     """The breaker is open: fall back, or with pieces in hand wait for it as for any call that failed."""
+    begun = job.begun_attempt
     if begun is None:
         return moves.passed_on(job, moment, "breaker_open")
     return _missed(job, begun, "breaker_open", retry_at or moment.now, moment)

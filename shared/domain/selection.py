@@ -21,6 +21,7 @@ from shared.errors import PriceUnknown
 Value = TypeVar("Value", str, int)
 
 MAX_CANDIDATES = 6
+CROSSING = 3  # of so many that are tried first, one is of another vendor than the first
 WARNING_DAYS = 30
 
 # How much quality, price and speed count; each is 1 for the best of those that can serve and 0 for the worst.
@@ -137,6 +138,8 @@ def select(
     affordable, too_dear = _cheaper_half([o for o in offers if not o.model.template], soft_limited)
     chosen, left = _in_order(request, names, _scored(affordable, request.prefer))
     room = max(max_candidates - len(templates), 1)
+    if request.fallback is True:
+        chosen = _crossing(chosen)
     tried, surplus = [*chosen[:room], *templates][:max_candidates], chosen[room:]
     beyond = [Rejected(o.model.id, "surplus", f"not among the best {max_candidates}") for o in surplus]
     return Selection(tuple(_candidate(o, names, today) for o in tried), (*rejected, *too_dear, *left, *beyond))
@@ -326,6 +329,16 @@ def _in_order(request: Request, names: _Names, ranked: list[_Offer]) -> tuple[li
     taken = {offer.model.id for offer in chosen}
     left = [Rejected(o.model.id, "not_asked", "the request falls back to no other") for o in ranked]
     return chosen, [rejection for rejection in left if rejection.model not in taken]
+
+
+def _crossing(chosen: list[_Offer]) -> list[_Offer]:
+    """Let the best of another vendor be third at the latest: a vendor can be down with all of its models."""
+    first = chosen[:CROSSING]
+    others = (o for o in chosen[CROSSING:] if o.model.provider != first[0].model.provider and o.health.available)
+    other = next(others, None)
+    if other is None or len({o.model.provider for o in first}) > 1:
+        return chosen
+    return [*first[:-1], other, first[-1], *(o for o in chosen[CROSSING:] if o is not other)]
 
 
 def _candidate(offer: _Offer, names: _Names, today: date) -> Candidate:

@@ -118,7 +118,7 @@ def _ends_whole(text: str) -> Check:
         and _SENTENCE_END.search(text, 0, len(text) - 1) is not None
         and not _SPACELESS.match(last[-1])
     )
-    return Check("ends_whole", last[-20:], "the end of a sentence", not cut, fatal=False)
+    return Check("ends_whole", last[-1:], "the end of a sentence", not cut, fatal=False)
 
 
 def _repetition(text: str) -> Iterator[Check]:

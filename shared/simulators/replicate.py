@@ -64,6 +64,7 @@ class ReplicateApi:
     def __init__(self, core: VendorCore) -> None:
         self._core = core
         self.webhooks = Webhooks(core)
+        core.waits.append(self.webhooks.wait)
         self._predictions: dict[str, Prediction] = {}
         self._lock = threading.Lock()
 
@@ -107,11 +108,6 @@ class ReplicateApi:
             kind = refused.code or "invalid"
             body["invalid_fields"] = [{"type": kind, "field": refused.field, "description": words}]
         return json_response(body, status, refused.headers)
-
-    def deliver_webhooks(self) -> None:
-        """Return when all webhooks that are due by the clock have been sent."""
-        self._core.settle()
-        self.webhooks.wait()
 
     # ------------------------------------------------------------ create
 

@@ -62,6 +62,7 @@ class VendorCore:
         self.webhook_secret = webhook_secret
         self._tokens = tokens
         self._later: list[Later] = []
+        self.waits: list[Callable[[], None]] = []  # for what was begun in threads of its own
         self._lock = threading.Lock()
 
     def authorize(self, vendor: str, request: Request) -> None:
@@ -74,7 +75,7 @@ class VendorCore:
         """Return what will go wrong with a well-formed create; nothing is accepted yet.
 
         *key*: path and canonical body. *without*: faults that this operation cannot show.
-        Raises Refused: 404, 429, 500 or 503.
+        Raises Refused: 402, 404, 429, 500 or 503.
         """
         if model in self.faults.plan.retired_models:
             raise self._refusal(Fault("retired"), model)
@@ -167,6 +168,8 @@ class VendorCore:
             return Refused(429, "Resource exhausted, please try again later.", code="RESOURCE_EXHAUSTED")
         if fault.name == "retired":
             return Refused(404, f"Model `{model}` was not found or is retired.", code="NOT_FOUND")
+        if fault.name == "credits":
+            return Refused(402, "The account has no credit left.", code="FAILED_PRECONDITION")
         if fault.name == "unavailable":
             return Refused(503, "The service is currently unavailable.", code="UNAVAILABLE")
         return Refused(500, "Internal error encountered.", code="INTERNAL")

@@ -19,6 +19,7 @@ FAULTS: Mapping[str, str] = {
     "error_500": "500, nothing accepted",
     "unavailable": "503, nothing accepted",
     "retired": "404 for the model",
+    "credits": "the account has no credit left: 402, at Runway 400",
     "hang": "accepted, then no answer until the client gives up or hang_s is over",
     "drop": "accepted, then the connection is closed without an answer",
     "gateway": "accepted, answered 504",
@@ -35,7 +36,7 @@ FAULTS: Mapping[str, str] = {
     "webhook_forged": "the webhook's signature is wrong",
     "webhook_lost": "no webhook comes",
 }
-REFUSING = frozenset({"rate_limited", "rate_limited_silent", "error_500", "unavailable", "retired"})
+REFUSING = frozenset({"rate_limited", "rate_limited_silent", "error_500", "unavailable", "retired", "credits"})
 TRANSPORT = frozenset({"hang", "drop", "gateway", "slow"})
 WEBHOOK = frozenset({"webhook_duplicate", "webhook_late", "webhook_forged", "webhook_lost"})
 VENDORS = ("vertex", "runway", "replicate", "huggingface")

@@ -72,7 +72,7 @@ def filled(longest: int | None = None) -> Check:
     def complaint(value: Any) -> str | None:
         if not isinstance(value, str) or not value.strip():
             return "must be a text that is not empty"
-        too_long = longest is not None and len(value.encode("utf-16-le")) // 2 > longest
+        too_long = longest is not None and len(value.encode("utf-16-le", "surrogatepass")) // 2 > longest
         return f"must have at most {longest} characters" if too_long else None
 
     return complaint

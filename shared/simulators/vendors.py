@@ -104,6 +104,8 @@ class Vendors:
     def settle(self) -> None:
         """Let everything happen now that is due by the clock: files are written, webhooks sent."""
         self._core.settle()
+        for wait in self._core.waits:
+            wait()
 
     def fail(
         self,

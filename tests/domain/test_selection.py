@@ -574,6 +574,12 @@ def plain_choice(
         result = best_first[:1]
         result += [n for n in dict.fromkeys(m.id for m in named) if n in left and n not in result]
     result = [n for n in result if left[n][2].available] + [n for n in result if not left[n][2].available]
+    if request.fallback is True:
+        vendors = [left[name][0].provider for name in result]
+        others = [n for n in result[3:] if left[n][2].available and left[n][0].provider != vendors[0]]
+        if others and len(set(vendors[:3])) == 1:
+            result.remove(others[0])
+            result.insert(2, others[0])
     tail = [entry for entry in last if request.fallback is True]
     result = result[: max(6 - len(tail), 1)]
     return ([(name, left[name][1], scores[name]) for name in result] + tail)[:6]

@@ -178,7 +178,6 @@ def _without_prompt(data: str) -> str:
     for attempt in job["attempts"]:
         for piece in attempt.get("pieces") or []:
             piece.pop("text", None)
-            piece.get("checks", {}).pop("ends_whole", None)  # shows how the text ends
     return json.dumps(job)
 
 

@@ -89,8 +89,7 @@ class Stage:
     def deliver_webhooks(self) -> None:
         """Let the latest of them come, however late."""
         self.clock.advance(LATEST_WEBHOOK_S)
-        for api in self.vendors._apis:
-            getattr(api, "deliver_webhooks", lambda: None)()
+        self.vendors.settle()
 
 
 @dataclass

@@ -85,10 +85,6 @@ def api_of(vendors: Vendors) -> ReplicateApi:
     return next(each for each in vendors._apis if isinstance(each, ReplicateApi))
 
 
-def deliver(vendors: Vendors) -> None:
-    api_of(vendors).deliver_webhooks()
-
-
 def fits(secret: str, headers: dict[str, str], body: bytes) -> bool:
     """Check a signature as a receiver does it, written down once more on purpose."""
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
@@ -383,10 +379,10 @@ def test_a_create_whose_answer_is_lost_is_in_the_list(vendors, web, clock):
 
 def test_the_webhook_of_the_end_is_signed_over_its_raw_bytes(vendors, web, clock, hook):
     made = create(web, PRO, {"prompt": "a"}, webhook=hook, webhook_events_filter=["completed"])
-    deliver(vendors)
+    vendors.settle()
     assert received == []
     clock.advance(4)
-    deliver(vendors)
+    vendors.settle()
     ((headers, body),) = received
     assert json.loads(body) == read(web, made)
     assert json.loads(body)["status"] == "succeeded"
@@ -399,10 +395,10 @@ def test_the_webhook_of_the_end_is_signed_over_its_raw_bytes(vendors, web, clock
 def test_without_a_filter_every_event_is_sent(vendors, web, clock, hook):
     create(web, LLAMA, {"prompt": "a"}, webhook=hook)
     clock.advance(1)
-    deliver(vendors)
+    vendors.settle()
     assert [json.loads(body)["status"] for _, body in received] == ["processing"]
     clock.advance(1)
-    deliver(vendors)
+    vendors.settle()
     told = sorted((headers["webhook-id"].rpartition("_")[2], json.loads(body)["status"]) for headers, body in received)
     expected = [("completed", "succeeded"), ("logs", "processing"), ("output", "processing"), ("start", "processing")]
     assert told == expected
@@ -413,9 +409,9 @@ def test_a_failed_or_cancelled_prediction_completes_too(vendors, web, clock, hoo
     create(web, PRO, {"prompt": "a"}, webhook=hook, webhook_events_filter=["completed"])
     cancelled = create(web, PRO, {"prompt": "b"}, webhook=hook, webhook_events_filter=["completed"])
     web.post(f"/v1/predictions/{cancelled['id']}/cancel")
-    deliver(vendors)
+    vendors.settle()
     clock.advance(20)
-    deliver(vendors)
+    vendors.settle()
     assert [json.loads(body)["status"] for _, body in received] == ["canceled", "failed"]
 
 
@@ -423,7 +419,7 @@ def test_a_duplicate_has_the_same_id_and_body(vendors, web, clock, hook):
     vendors.fail("webhook_duplicate", vendor="replicate")
     create(web, PRO, {"prompt": "a"}, webhook=hook, webhook_events_filter=["completed"])
     clock.advance(20)
-    deliver(vendors)
+    vendors.settle()
     assert len(received) == 2
     assert received[0][0]["webhook-id"] == received[1][0]["webhook-id"]
     assert received[0][1] == received[1][1]
@@ -433,11 +429,11 @@ def test_a_late_webhook_comes_later_and_is_signed_then(vendors, web, clock, hook
     vendors.fail("webhook_late", vendor="replicate", webhook_late_s=100)
     made = create(web, PRO, {"prompt": "a"}, webhook=hook, webhook_events_filter=["completed"])
     clock.advance(50)
-    deliver(vendors)
+    vendors.settle()
     assert read(web, made)["status"] == "succeeded"
     assert received == []
     clock.advance(60)
-    deliver(vendors)
+    vendors.settle()
     ((headers, body),) = received
     assert fits(WEBHOOK_SECRET, headers, body)
 
@@ -446,7 +442,7 @@ def test_a_forged_webhook_fits_no_secret_of_ours(vendors, web, clock, hook):
     vendors.fail("webhook_forged", vendor="replicate")
     create(web, PRO, {"prompt": "a"}, webhook=hook, webhook_events_filter=["completed"])
     clock.advance(20)
-    deliver(vendors)
+    vendors.settle()
     ((headers, body),) = received
     assert headers["webhook-signature"].startswith("v1,")
     assert not fits(WEBHOOK_SECRET, headers, body)
@@ -456,7 +452,7 @@ def test_a_lost_webhook_never_comes_and_the_prediction_ends_all_the_same(vendors
     vendors.fail("webhook_lost", vendor="replicate")
     made = create(web, PRO, {"prompt": "a"}, webhook=hook)
     clock.advance(3600)
-    deliver(vendors)
+    vendors.settle()
     assert (received, read(web, made)["status"]) == ([], "succeeded")
     assert vendors.calls()[0]["state"] == "delivered"
 
@@ -466,7 +462,7 @@ def test_while_secrets_change_both_sign(vendors, web, clock, hook):
     api_of(vendors).webhooks.rotate(newer)
     create(web, PRO, {"prompt": "a"}, webhook=hook, webhook_events_filter=["completed"])
     clock.advance(20)
-    deliver(vendors)
+    vendors.settle()
     ((headers, body),) = received
     assert len(headers["webhook-signature"].split(" ")) == 2
     assert fits(newer, headers, body)
@@ -479,7 +475,7 @@ def test_an_end_that_is_not_taken_is_sent_again(vendors, web, clock, hook):
     create(web, PRO, {"prompt": "a"}, webhook=hook, webhook_events_filter=["completed"])
     for _ in range(4):
         clock.advance(30)
-        deliver(vendors)
+        vendors.settle()
     assert len(received) == 3
     assert len({headers["webhook-id"] for headers, _ in received}) == 1
     assert [each.status for each in api_of(vendors).webhooks.deliveries] == [500, 503, 200]
@@ -488,6 +484,6 @@ def test_an_end_that_is_not_taken_is_sent_again(vendors, web, clock, hook):
 def test_a_receiver_that_is_away_does_no_harm(vendors, web, clock):
     made = create(web, PRO, {"prompt": "a"}, webhook="http://127.0.0.1:9/hook", webhook_events_filter=["completed"])
     clock.advance(20)
-    deliver(vendors)
+    vendors.settle()
     assert read(web, made)["status"] == "succeeded"
     assert [each.status for each in api_of(vendors).webhooks.deliveries] == [None]
