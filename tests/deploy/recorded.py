@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
+import io
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +15,7 @@ import pytest
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
-from functions import ops
+from functions import on_webhook, ops
 from functions._request_files import read_entries
 from shared import bootstrap
 from shared.adapters import query_rules
@@ -127,12 +130,22 @@ def record(home: Path) -> RecordingStore:
 
 
 def _examples(home: Path) -> RecordingStore:
-    pipeline = Pipeline(home)
+    pipeline = Pipeline(home, replicate_webhook_secrets=(f"whsec_{base64.b64encode(b'secret').decode()}",))
     entries = [e for e in read_entries([str(ROOT / "functions" / "examples")], 2**20) if e.error is None]
     pipeline.services.bus.publish([e.message for e in entries])
     pipeline.drain(lambda: pipeline.finished([e.job_id for e in entries]))
     pipeline.settle()
+    _send_webhook(entries[0].job_id, pipeline)
     return _looked_at(pipeline)
+
+
+def _send_webhook(job_id: str, pipeline: Pipeline) -> None:
+    body, now = b'{"id": "p1"}', str(int(pipeline.clock.now().timestamp()))
+    digest = base64.b64encode(hmac.digest(b"secret", b"w1.%s.%s" % (now.encode(), body), "sha256")).decode()
+    headers = {"webhook-id": "w1", "webhook-timestamp": now, "webhook-signature": f"v1,{digest}"}
+    sent = EnvironBuilder("/", method="POST", query_string={"job": job_id, "attempt": 1, "part": 0}, headers=headers)
+    sent.input_stream = io.BytesIO(body)
+    assert on_webhook.handle(Request(sent.get_environ()), pipeline.services) == ("", 200)
 
 
 def _parked(home: Path) -> RecordingStore:
