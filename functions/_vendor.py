@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from shared.bootstrap import Services
 from shared.domain.job import Attempt, Job
-from shared.errors import Ambiguous, ModelGone, ProviderFault, RateLimited, Unavailable
+from shared.errors import Ambiguous, Blocked, ModelGone, ProviderFault, RateLimited, Unavailable
 from shared.log import log
 from shared.ports import Call, Done, NotAccepted, Pending
 
@@ -100,7 +100,7 @@ def find(call: Call, attempt: Attempt, lost: Ambiguous, services: Services) -> O
 
 
 def judge_health(model: str, outcome: Outcome, services: Services) -> None:
-    """Tell breaker and limiter how a call went; blocks and bad requests say nothing about health."""
+    """Tell breaker and limiter how a call went; a bad request says nothing, as it may not have been sent at all."""
     if isinstance(outcome, ModelGone):
         services.breakers.disable(model, str(outcome))
     elif isinstance(outcome, RateLimited):
@@ -109,7 +109,7 @@ def judge_health(model: str, outcome: Outcome, services: Services) -> None:
         services.breakers.cool_down(model, until)
     elif isinstance(outcome, ProviderFault) and outcome.counts_against_health:
         services.breakers.failed(model, outcome.retry_after_s)
-    else:
+    elif isinstance(outcome, Done | Pending | Blocked):
         services.breakers.succeeded(model)
 
 

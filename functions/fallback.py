@@ -116,12 +116,13 @@ def _softened(job: Job, moment: Moment, services: Services) -> Step | None:
         "replaced": [{"words": old, "by": new} for old, new in softer.replaced],
     }
     job = replace(job, prompt={**job.prompt, "used": softer.text, "rewritten": told})
-    row = services.catalogue.by_name[job.candidates[job.choice].model]
+    candidate = job.candidates[job.choice]
+    row = services.catalogue.by_name[candidate.model]
     price = price_of(row, demand(services.request_of(job), row), moment.now.date())
-    if price > job.candidates[job.choice].price_micro_usd:
+    if price > candidate.price_micro_usd or candidate.price_micro_usd > _money_left(job, services):
         return None
     log.info("prompt.rewritten", extra={"model": row.id, "replaced": len(softer.replaced)})
-    return _try(job, Try(job.choice, job.candidates[job.choice].price_micro_usd), moment, services)
+    return _try(job, Try(job.choice, candidate.price_micro_usd), moment, services)
 
 
 def _money_left(job: Job, services: Services) -> int:

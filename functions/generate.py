@@ -17,7 +17,7 @@ from flask.typing import ResponseReturnValue
 from functions import _runtime
 from functions._decode import Event
 from functions._delivery import priced, with_charge, with_pieces
-from functions._runtime import Step
+from functions._runtime import Reference, Step
 from functions._vendor import (
     CALL_S,
     STORE_S,
@@ -36,7 +36,15 @@ from shared.domain.fallback import TRANSIENT
 from shared.domain.job import Attempt, AttemptState, Candidate, Job, State
 from shared.domain.moves import Moment
 from shared.domain.release import rank
-from shared.errors import Ambiguous, LeaseHeld, ProviderFault, StoreUnavailable, Unavailable
+from shared.errors import (
+    Ambiguous,
+    BlobNotFound,
+    InvalidBlobName,
+    LeaseHeld,
+    ProviderFault,
+    StoreUnavailable,
+    Unavailable,
+)
 from shared.log import bound, log
 from shared.ports import Done, Pending
 from shared.resilience.retry import backoff_delay_s
@@ -58,16 +66,17 @@ class PieceLost(ProviderFault):
 
 def handle(event: Event, services: Services) -> None:
     """Call the provider for the chosen candidate, ask after a running operation, or adopt a dead owner's call."""
+    if isinstance(event.payload, dict) and event.payload.get("seek"):
+        _seek(_runtime.reference(event), services)
+        return
     found = _runtime.load(event, services)
     if found is None:
         return
-    loaded, ref = found
+    loaded, _ = found
     job = loaded.job
     with bound(job_id=job.job_id, trace=job.trace):
         attempt = job.open_attempt
-        if ref.extra.get("seek"):
-            _seek(loaded, int(ref.extra["attempt"]), services)
-        elif attempt is not None:
+        if attempt is not None:
             _continue(loaded, attempt, services)
         elif job.state is State.GENERATING:
             _begin(loaded, services)
@@ -96,9 +105,9 @@ def _begin(loaded: Loaded, services: Services) -> None:
     if services.clock.now() >= lease_until:  # stopped since the commit for so long that another may own it by now
         raise LeaseHeld(f"the lease of attempt {attempt.number} lapsed before its call")
     outcome = ask(attempt, "start", lambda: provider.start(call), services)
+    judge_health(attempt.model, outcome, services)  # that a lost call is found again does not mend what lost it
     if isinstance(outcome, Ambiguous):
         outcome = find(call, attempt, outcome, services)
-    judge_health(attempt.model, outcome, services)
     _conclude(leased, attempt, outcome, moment, services)
 
 
@@ -147,6 +156,8 @@ def _refused(job: Job, candidate: Candidate, moment: Moment, services: Services)
     if isinstance(capacity, Denied):
         if capacity.reason == "cooling":
             return Step(_not_admitted(job, capacity.retry_at, moment))
+        if job.deadline_at is not None and capacity.retry_at >= job.deadline_at:
+            return Step(_not_admitted(job, capacity.retry_at, moment, "no_capacity"))
         return _no_capacity(job, candidate, capacity.retry_at, moment, services)
     admission = services.breakers.admit(candidate.model)
     return None if admission.allowed else Step(_not_admitted(job, admission.retry_at, moment))
@@ -160,12 +171,12 @@ def _no_capacity(job: Job, candidate: Candidate, until: datetime, moment: Moment
     return Step(moves.parked(job, moment, until, model=candidate.model, rank=_rank(job), note=note))
 
 
-def _not_admitted(job: Job, retry_at: datetime | None, moment: Moment) -> Job:
-    """The breaker is open: fall back, or with pieces in hand wait for it as for any call that failed."""
+def _not_admitted(job: Job, retry_at: datetime | None, moment: Moment, why: str = "breaker_open") -> Job:
+    """The model is not to be called now: fall back, or with pieces in hand wait as for any call that failed."""
     begun = job.begun_attempt
     if begun is None:
-        return moves.passed_on(job, moment, "breaker_open")
-    return _missed(job, begun, "breaker_open", retry_at or moment.now, moment)
+        return moves.passed_on(job, moment, why)
+    return _missed(job, begun, why, retry_at or moment.now, moment)
 
 
 # ---------------------------------------------------------------- what became of a call
@@ -191,15 +202,19 @@ def _continue(loaded: Loaded, attempt: Attempt, services: Services) -> None:
     _conclude(loaded, attempt, outcome, moment, services)
 
 
-def _seek(loaded: Loaded, number: int, services: Services) -> None:
-    """Look again for a call in doubt: somebody hinted that the vendor has it."""
-    attempt = loaded.job.attempt(number) if 0 < number <= len(loaded.job.attempts) else None
+def _seek(ref: Reference, services: Services) -> None:
+    """Look again for a call in doubt, whatever the job does meanwhile: somebody hinted that the vendor has it."""
+    loaded = services.jobs.get(ref.job_id)
+    if loaded is None:
+        return
+    attempt = next((a for a in loaded.job.attempts if a.number == ref.extra.get("attempt")), None)
     if attempt is None or attempt.state is not AttemptState.UNKNOWN or not attempt.suspense_micro_usd:
         return
-    call = call_of(loaded.job, attempt, services)
-    outcome = find(call, attempt, Ambiguous("still not found"), services)
-    if isinstance(outcome, Done | Pending):
-        _conclude(loaded, attempt, outcome, _moment(services), services)
+    with bound(job_id=ref.job_id, trace=loaded.job.trace):
+        call = call_of(loaded.job, attempt, services)
+        outcome = find(call, attempt, Ambiguous("still not found"), services)
+        if isinstance(outcome, Done | Pending):
+            _conclude(loaded, attempt, outcome, _moment(services), services)
 
 
 def _poll(loaded: Loaded, attempt: Attempt, moment: Moment, services: Services) -> None:
@@ -256,8 +271,15 @@ def _fetched(job: Job, attempt: Attempt, done: Done, services: Services) -> tupl
         log.warning("pieces.not_fetched", extra={"attempt": attempt.number, "reason": str(fault)})
         if attempt.handle is not None and isinstance(fault, Unavailable):
             return attempt, Pending(attempt.handle, FETCH_AGAIN_S)
-        cost, _, _ = priced(job, attempt, done, services)
-        return attempt, PieceLost(str(fault), cost_micro_usd=cost)
+        return attempt, _lost(job, attempt, done, str(fault), services)
+    except (BlobNotFound, InvalidBlobName):
+        log.exception("pieces.not_there", extra={"attempt": attempt.number})
+        return attempt, _lost(job, attempt, done, "the vendor's file is not where it says", services)
+
+
+def _lost(job: Job, attempt: Attempt, done: Done, reason: str, services: Services) -> PieceLost:
+    cost, _, _ = priced(job, attempt, done, services)
+    return PieceLost(reason, cost_micro_usd=cost)
 
 
 def _measure(attempt: Attempt, outcome: Outcome, services: Services) -> None:
@@ -291,7 +313,12 @@ def _after_some(job: Job, attempt: Attempt, fault: ProviderFault, moment: Moment
     if isinstance(fault, Ambiguous):
         return moves.set_apart(job, attempt, moment)
     wait_s = max(backoff_delay_s(attempt.misses + 1, 1.0, base_s=MISS_BASE_S), fault.retry_after_s or 0.0)
-    if fault.code not in TRANSIENT or job.is_finished:
+    left = attempt.price_micro_usd - attempt.cost_micro_usd  # a failed call may have been charged
+    if (
+        fault.code not in TRANSIENT
+        or job.is_finished
+        or moves.share_of(attempt) * (attempt.calls - attempt.part) > left
+    ):
         return moves.delivered(job, attempt, moment)
     return _missed(job, attempt, fault.code, moment.now + timedelta(seconds=wait_s), moment)
 

@@ -23,7 +23,7 @@ from shared import bootstrap
 from shared.bootstrap import Services
 from shared.domain.job import Attempt, AttemptState, Job
 from shared.domain.times import to_text
-from shared.errors import Retryable, SettingsError, StoreConflict, Unauthenticated
+from shared.errors import LeaseHeld, Retryable, SettingsError, StoreConflict, Unauthenticated
 from shared.log import bound, log
 from shared.ports import Message, create
 from shared.providers.replicate_webhook import verify
@@ -83,7 +83,8 @@ def _take(request: Request, services: Services) -> ResponseReturnValue:
         if services.documents.get([seen]) != [None]:
             log.info("webhook.repeated")
             return "", 200
-        _pass_on(hint, services)
+        if not _pass_on(hint, services):
+            return "", 200
         try:  # only now: what could not be passed on has to be sent again
             services.documents.commit([create(seen, {"at": to_text(now), "expire_at": to_text(now + KEPT)})])
         except StoreConflict:
@@ -106,19 +107,25 @@ def _hint(request: Request, body: bytes) -> Hint | None:
     return Hint(job_id, int(attempt), int(part), found)
 
 
-def _pass_on(hint: Hint, services: Services) -> None:
-    """Have the vendor asked, if something waits for that. Raises StoreUnavailable."""
+def _pass_on(hint: Hint, services: Services) -> bool:
+    """Have the vendor asked, and return whether something waits for that.
+
+    Raises:
+        LeaseHeld: the call is still being made, and only its outcome will tell.
+        StoreUnavailable: no answer in time.
+    """
     loaded = services.jobs.get(hint.job_id)
     message = None if loaded is None else message_for(loaded.job, hint)
     if message is None:
         log.info("webhook.unneeded", extra={"reason": "no such job" if loaded is None else "nothing waits for it"})
-        return
+        return False
     log.info("webhook.passed_on", extra={"attempt": hint.attempt, "seek": "seek" in message.payload})
     services.bus.publish([message])
+    return True
 
 
 def message_for(job: Job, hint: Hint) -> Message | None:
-    """Return the event by which `generate` asks the vendor; None when nothing waits for this call.
+    """Return the event by which `generate` asks the vendor; None when nothing waits for this call. Raises LeaseHeld.
 
     A running operation is polled as by the tick. A call in doubt is looked for again, since the vendor has it.
     """
@@ -126,6 +133,8 @@ def message_for(job: Job, hint: Hint) -> Message | None:
         call = (attempt.provider, attempt.doubt_of or attempt.number, attempt.part)
         if call != (PROVIDER, hint.attempt, hint.part):
             continue
+        if attempt.state is AttemptState.CALLING:
+            raise LeaseHeld(f"attempt {attempt.number} is being made")
         if _is_waited_for(job, attempt) and (attempt.handle or {}).get("id") == hint.prediction_id:
             return _runtime.baton_message(job, "generate")
         if attempt.state is AttemptState.UNKNOWN and attempt.suspense_micro_usd:

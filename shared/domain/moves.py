@@ -52,7 +52,8 @@ def running(job: Job, attempt: Attempt, moment: Moment, poll_after_s: float) -> 
         # The last poll stands for all: an operation may be asked after for days.
         job = replace(job, timeline=job.timeline[:-1])
     attempt = replace(attempt, state=AttemptState.RUNNING, accepted=True)
-    if _is_late(job, attempt, State.WAITING):
+    given_up = attempt.suspense_until is not None and not job.is_finished  # and the next one has been chosen
+    if given_up or _is_late(job, attempt, State.WAITING):
         return _noted(job.with_attempt(attempt), moment, f"attempt {attempt.number} was accepted late; asked after")
     job = job.with_attempt(attempt)
     return _moved(

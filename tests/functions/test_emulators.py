@@ -140,7 +140,7 @@ def test_settings_that_cannot_work_end_a_run_instead_of_letting_it_wait(atelier,
     requests = write_lines(tmp_path / "notes.jsonl", note("a"))
     found = atelier("run", "--emulators", requests, ATELIER_PROVIDERS="bogus")
     assert found == atelier("run", requests, ATELIER_PROVIDERS="bogus")
-    assert found.err.startswith("error: provider 'bogus' has no adapter")
+    assert found.err.startswith("error: ATELIER_PROVIDERS names 'bogus', which is not known; it may name: huggingface")
     assert belonging(atelier.home) == {}
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from shared.domain.breaker import Breaker
 from shared.domain.job import AttemptState, Job, State
 from shared.domain.result import result_of
-from shared.ports import Json
-from tests.pipeline.harness import IMAGE, TEXT, Pipeline, assert_history
+from shared.errors import InvalidCall, ProviderFault, Unavailable
+from shared.ports import Asset, Call, Done, Json, Pending
+from tests.pipeline.harness import IMAGE, TEXT, VIDEO, Pipeline, assert_history
 
 FINE = "offline-image-fine"
 PRO = "offline-text-pro"
@@ -171,4 +173,55 @@ def test_two_hundred_jobs_through_mixed_faults_all_end(tmp_path: Path, seed: int
         assert_history(job)
         assert all(a.state is not AttemptState.CALLING for a in job.attempts)
     assert Counter(r["job_id"] for r in pipeline.results) == dict.fromkeys((job.job_id for job in jobs), 1)
+    pipeline.assert_sound()
+
+
+def breaker_after(tmp_path: Path, faults: list[ProviderFault], request: Json = PICTURE) -> Breaker:
+    """The breaker of the model after its provider raised *faults*, one for each of as many jobs."""
+    pipeline = Pipeline(tmp_path)
+
+    def start(call: Call) -> Done | Pending:
+        raise faults.pop()
+
+    pipeline.services.provider("offline").start = start  # type: ignore[method-assign]
+    pipeline.run(*({**request, "fallback": False, "request_id": f"r{n}", "seed": n} for n in range(len(faults))))
+    return pipeline.services.breakers.health([request["model"]])[request["model"]]
+
+
+def test_a_lost_call_counts_against_the_model_although_it_is_found_again(tmp_path: Path):
+    pipeline = Pipeline(tmp_path, offline_faults={"ambiguous": 1, "models": [FINE]})
+    pipeline.run(*({**PICTURE, "fallback": False, "request_id": f"r{n}", "seed": n} for n in range(2)))
+    assert pipeline.services.breakers.health([FINE])[FINE].failures == 2
+
+
+def test_a_bad_request_that_may_not_have_been_sent_does_not_bring_a_failing_model_back(tmp_path: Path):
+    breaker = breaker_after(tmp_path, [InvalidCall("no such picture"), Unavailable("down")])
+    assert breaker.failures == 1
+
+
+def test_a_piece_that_is_not_where_its_vendor_says_is_booked_and_ends_the_operation(tmp_path: Path):
+    pipeline = Pipeline(tmp_path)
+    provider = pipeline.services.provider("offline")
+    provider.poll = lambda handle: Done((Asset("video/mp4", uri="gs://elsewhere/x.mp4"),), {"second": 1})  # type: ignore[method-assign]
+    (job,) = pipeline.run({**VIDEO, "model": "offline-video-standard", "fallback": False, "request_id": "r"})
+    assert (job.state, codes(job), job.spent) == (State.FAILED, ["piece_lost"], 50_000)
+
+
+def test_news_of_a_call_that_was_given_up_does_not_stop_the_next_one(tmp_path: Path):
+    pipeline = Pipeline(tmp_path, offline_faults={"ambiguous": 1, "models": ["offline-video-cinema"]})
+    provider = pipeline.services.provider("offline")
+    real, provider.find = provider.find, lambda call: None  # type: ignore[assignment, method-assign]
+    request = {**VIDEO, "model": "offline-video-cinema", "fallback": ["offline-video-standard"], "request_id": "r"}
+    (job_id,) = pipeline.submit(request)
+    for function in ("validate", "generate", "fallback"):
+        pipeline.step(function)
+    provider.find = real  # type: ignore[method-assign]
+    job = pipeline.job(job_id)
+    assert (job.state, job.choice, job.attempts[0].state) == (State.GENERATING, 1, AttemptState.UNKNOWN)
+    pipeline.deliver("generate", {"job_id": job_id, "seq": job.seq, "attempt": 1, "seek": True})
+    (job,) = pipeline.run(request)
+    assert (job.state, [a.model for a in job.attempts][1:]) == (State.SUCCEEDED, ["offline-video-standard"])
+    pipeline.drain(lambda: pipeline.job(job_id).suspense == 0)
+    pipeline.settle()
+    assert [a.booked for a in pipeline.job(job_id).attempts] == [True, True]
     pipeline.assert_sound()

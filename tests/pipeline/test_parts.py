@@ -1,6 +1,7 @@
 """An attempt that takes several paid calls: each is its own step, and what was delivered is kept whatever follows."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from shared.domain.result import result_of
 from shared.errors import RateLimited, Unavailable
 from shared.ports import Call, Done, Json, Pending
 from shared.providers.offline import FaultPlan
+from shared.resilience.limiters import Denied, Grant
 from tests.pipeline.harness import IMAGE, Pipeline, assert_history
 
 FINE, STANDARD, DRAFT = "offline-image-fine", "offline-image-standard", "offline-image-draft"
@@ -125,6 +127,49 @@ def test_after_some_misses_in_a_row_the_job_is_content_with_what_was_delivered(t
     assert len(system.calls()) == 1
 
 
+def test_calls_that_fail_and_are_charged_are_not_repeated_beyond_the_price(tmp_path: Path):
+    system = pipeline(tmp_path, clock=ManualClock())
+    provider = system.services.provider("offline")
+    real = provider.start
+
+    def start(call: Call) -> Done | Pending:
+        if call.part:
+            raise Unavailable("failed at its end", cost_micro_usd=PRICE)
+        return real(call)
+
+    provider.start = start  # type: ignore[method-assign]
+    (job,) = system.run({**FOUR, "max_cost_usd": "0.16"})
+    assert (job.state, len(job.attempts[0].pieces)) == (State.SUCCEEDED, 1)
+    assert job.spent <= 4 * PRICE
+    system.assert_sound()
+
+
+def test_pieces_in_hand_do_not_wait_for_capacity_beyond_the_deadline(tmp_path: Path):
+    system = pipeline(tmp_path, clock=ManualClock())
+    real, granted = system.services.limiters.acquire, iter([True])
+
+    def acquire(model: str, tokens: int = 0) -> Grant | Denied:
+        if next(granted, False):
+            return real(model, tokens)
+        return Denied(system.clock.now() + timedelta(days=1), "rpd")
+
+    system.services.limiters.acquire = acquire  # type: ignore[method-assign]
+    (job,) = system.run(FOUR)
+    assert (job.state, len(job.attempts[0].pieces), job.spent) == (State.SUCCEEDED, 1, PRICE)
+
+
+def test_a_job_whose_model_has_no_capacity_before_its_deadline_goes_on_to_the_next(tmp_path: Path):
+    system = pipeline(tmp_path, clock=ManualClock())
+    real = system.services.limiters.acquire
+
+    def acquire(model: str, tokens: int = 0) -> Grant | Denied:
+        return Denied(system.clock.now() + timedelta(days=1), "rpd") if model == FINE else real(model, tokens)
+
+    system.services.limiters.acquire = acquire  # type: ignore[method-assign]
+    (job,) = system.run({**FOUR, "fallback": [STANDARD]})
+    assert [(a.model, a.state) for a in job.attempts] == [(STANDARD, AttemptState.DELIVERED)]
+
+
 def test_a_call_whose_answer_is_lost_is_set_apart_with_its_share_in_suspense(tmp_path: Path):
     request = {**FOUR, "model": DRAFT}
     system = pipeline(tmp_path, offline_faults={**faults_at([None, "ambiguous"], {"ambiguous": 0.5}, request)})
@@ -162,7 +207,8 @@ def test_a_hint_finds_a_call_that_was_in_doubt(tmp_path: Path):
     number = job.attempts[0].number
     assert job.attempts[0].suspense_micro_usd == PRICE
     provider.find = real  # type: ignore[method-assign]
-    system.deliver("generate", {"job_id": job.job_id, "seq": job.seq, "attempt": number, "seek": True})
+    # Also when the job has moved on since the hint was sent.
+    system.deliver("generate", {"job_id": job.job_id, "seq": job.seq - 1, "attempt": number, "seek": True})
     system.settle()
     found = system.job(job.job_id).attempt(number)
     assert (found.booked, found.suspense_micro_usd, len(found.pieces)) == (True, 0, 1)

@@ -70,6 +70,19 @@ def test_it_is_not_done_unless_both_ask_for_it_and_something_can_be_softened(
     assert (job.state, len(seen), "rewritten" in job.prompt) == (State.FAILED, 1, False)
 
 
+def test_it_is_not_done_with_money_that_is_not_there(tmp_path: Path):
+    pipeline = Pipeline(tmp_path, rewrite_when_blocked=True)
+    seen: list[str] = []
+
+    def start(call: Call) -> Done | Pending:
+        seen.append(call.params["prompt"])
+        raise Blocked("made, refused and charged", cost_micro_usd=40_000)
+
+    pipeline.services.provider("offline").start = start  # type: ignore[method-assign]
+    (job,) = pipeline.run({**HARSH, "max_cost_usd": "0.05", "fallback": False})
+    assert (job.state, job.errors[-1]["code"], job.spent, len(seen)) == (State.FAILED, "blocked", 40_000, 1)
+
+
 def test_whole_words_are_replaced_whatever_their_case_and_the_longest_first():
     found = rewrite("A Dead Body, a warm wall and a GUN")
     assert found is not None

@@ -24,7 +24,7 @@ from shared import log as logs
 from shared.clock import ManualClock
 from shared.domain.job import Attempt, AttemptState, Job
 from shared.domain.times import to_text
-from shared.errors import StoreUnavailable
+from shared.errors import LeaseHeld, StoreUnavailable
 from shared.ports import Json
 from tests.functions.serving import Served
 from tests.http_server import Handler, serving
@@ -274,13 +274,20 @@ def test_only_an_attempt_of_this_vendor_is_asked_after(pipeline):
 def test_a_call_is_looked_for_again_only_while_its_money_is_in_doubt(pipeline):
     job = begun(pipeline)
     hint = Hint(job.job_id, 1, 0, "p1")
-    for state in AttemptState:
+    for state in set(AttemptState) - {AttemptState.CALLING}:
         doubtful = replace(only(job), state=state, suspense_micro_usd=3000)
         settled = replace(doubtful, suspense_micro_usd=0)
         found, none = (message_for(job.with_attempt(attempt), hint) for attempt in (doubtful, settled))
         assert bool(found and found.payload.get("seek")) is (state is AttemptState.UNKNOWN)
         assert (found is not None) is (state in {AttemptState.UNKNOWN, AttemptState.RUNNING})
         assert (none is not None) is (state is AttemptState.RUNNING)
+
+
+def test_a_webhook_that_comes_while_its_call_is_being_made_has_to_come_again(pipeline):
+    job = begun(pipeline)
+    calling = replace(only(job), state=AttemptState.CALLING)
+    with pytest.raises(LeaseHeld):
+        message_for(job.with_attempt(calling), Hint(job.job_id, 1, 0, "p1"))
 
 
 def test_a_single_call_set_apart_is_meant_by_the_number_of_the_attempt_it_is_of(pipeline):
@@ -400,7 +407,7 @@ def test_the_deployed_function_answers_over_http(tmp_path):
         lines = [json.loads(line) for line in served.out.read_text().splitlines()]
         assert served.err.read_text() == ""
     said = [line["message"] for line in lines if line["message"].startswith("webhook.")]
-    assert said == ["webhook.unneeded", "webhook.repeated", "webhook.refused", "webhook.refused"]
+    assert said == ["webhook.unneeded", "webhook.unneeded", "webhook.refused", "webhook.refused"]
 
 
 def test_the_address_in_a_prediction_is_understood(pipeline, vendor):
