@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from shared.bootstrap import Services
 from shared.domain.job import Attempt, Job
-from shared.errors import Ambiguous, Blocked, ModelGone, ProviderFault, RateLimited, Unavailable
+from shared.errors import Ambiguous, Blocked, ModelGone, ProviderFault, RateLimited, SettingsError, Unavailable
 from shared.log import log
 from shared.ports import Call, Done, NotAccepted, Pending
 
@@ -92,7 +92,7 @@ def find(call: Call, attempt: Attempt, lost: Ambiguous, services: Services) -> O
     """Ask the vendor for an earlier call of the same key; what cannot be told stays ambiguous."""
     try:
         found = services.provider(attempt.provider).find(call)
-    except ProviderFault:
+    except (ProviderFault, SettingsError):  # the vendor may have been switched off since
         return lost
     if isinstance(found, NotAccepted):
         return Unavailable("the call never reached the vendor")

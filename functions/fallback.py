@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 import functions_framework
 from flask import Request
@@ -53,7 +54,8 @@ def fall_back(job: Job, ref: Reference, services: Services) -> Step | None:
         if softened is not None:
             return softened
     policy = Policy(settings.max_attempts, settings.fallback_when_blocked)
-    move = next_move(job, reason, policy, moment.now, _money_left(job, services))
+    closed = _closed_until(job, moment.now, services)
+    move = next_move(job, reason, policy, moment.now, _money_left(job, services), closed)
     match move:
         case Try():
             return _try(job, move, moment, services)
@@ -61,6 +63,12 @@ def fall_back(job: Job, ref: Reference, services: Services) -> Step | None:
             return _try_later(job, move, moment, services)
         case GiveUp():
             return _give_up(job, move, moment)
+
+
+def _closed_until(job: Job, now: datetime, services: Services) -> dict[str, datetime]:
+    """Which candidates are not to be called now, and until when."""
+    breakers = services.breakers.health([c.model for c in job.candidates])
+    return {model: b.not_before or now for model, b in breakers.items() if not b.is_callable(now)}
 
 
 def _measure(job: Job, reason: str, services: Services) -> None:

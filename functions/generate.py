@@ -203,7 +203,10 @@ def _continue(loaded: Loaded, attempt: Attempt, services: Services) -> None:
 
 
 def _seek(ref: Reference, services: Services) -> None:
-    """Look again for a call in doubt, whatever the job does meanwhile: somebody hinted that the vendor has it."""
+    """Look again for a call in doubt, whatever the job does meanwhile.
+
+    Somebody hinted that the vendor has it; or it is the last look, and what is not found is settled.
+    """
     loaded = services.jobs.get(ref.job_id)
     if loaded is None:
         return
@@ -215,6 +218,8 @@ def _seek(ref: Reference, services: Services) -> None:
         outcome = find(call, attempt, Ambiguous("still not found"), services)
         if isinstance(outcome, Done | Pending):
             _conclude(loaded, attempt, outcome, _moment(services), services)
+        elif ref.extra.get("settle"):
+            services.bus.publish([_runtime.baton_message(loaded.job, "record-cost", {"settle": True})])
 
 
 def _poll(loaded: Loaded, attempt: Attempt, moment: Moment, services: Services) -> None:

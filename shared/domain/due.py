@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from shared.domain.job import Job, State
+from shared.domain.job import AttemptState, Job, State
 
 Json = dict[str, Any]
 
@@ -41,6 +41,10 @@ def owed(job: Job, now: datetime) -> Send | Release | None:
 
 
 def _owed_when_finished(job: Job, now: datetime) -> Send | None:
-    if any(a.suspense_until is not None and a.suspense_until <= now for a in job.attempts):
+    lapsed = [a for a in job.attempts if a.suspense_until is not None and a.suspense_until <= now]
+    lost = next((a for a in lapsed if a.state is AttemptState.UNKNOWN), None)
+    if lost is not None:  # a last look, as what was bought may have turned up; then its money is decided
+        return Send("generate", {"seek": True, "attempt": lost.number, "settle": True}, "suspense")
+    if lapsed:
         return Send("record-cost", {"settle": True}, "suspense")
     return Send("generate", {}, "late") if job.open_attempt else None

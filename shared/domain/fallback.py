@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from shared.domain.job import Job
 
@@ -46,12 +47,20 @@ class Policy:
     when_blocked: bool
 
 
-def next_move(job: Job, reason: str, policy: Policy, now: datetime, money_left: int) -> Try | TryLater | GiveUp:
+def next_move(
+    job: Job,
+    reason: str,
+    policy: Policy,
+    now: datetime,
+    money_left: int,
+    closed_until: Mapping[str, datetime] = MappingProxyType({}),
+) -> Try | TryLater | GiveUp:
     """Return what follows the failure *reason* of the candidate chosen now.
 
     Args:
         reason: code of a provider fault, or "rejected", "breaker_open", "no_capacity".
         money_left: micro-USD that may still be spent on this job; nothing dearer is tried.
+        closed_until: the models that are not to be called now, and until when.
     """
     if reason == "blocked" and not policy.when_blocked:
         return GiveUp("blocked", "the vendor's safety filter refused, and the policy is not to ask another")
@@ -59,11 +68,11 @@ def next_move(job: Job, reason: str, policy: Policy, now: datetime, money_left: 
     if job.tries < policy.max_attempts:
         for choice in range(job.choice + 1, len(job.candidates)):
             candidate = job.candidates[choice]
-            if candidate.template or not _may_deliver(job, candidate.model):
+            if candidate.template or candidate.model in closed_until or not _may_deliver(job, candidate.model):
                 continue
             if candidate.price_micro_usd <= money_left:
                 return Try(choice, candidate.price_micro_usd)
-        again = _again(job, reason, now, money_left)
+        again = _again(job, reason, now, money_left, closed_until)
         if again is not None:
             return again
     if template is not None:
@@ -71,15 +80,21 @@ def next_move(job: Job, reason: str, policy: Policy, now: datetime, money_left: 
     return GiveUp(_public_code(reason), f"no further candidate after {job.tries} attempts")
 
 
-def _again(job: Job, reason: str, now: datetime, money_left: int) -> TryLater | None:
-    """The best candidate whose failures were all transient, after a growing wait within the deadline."""
-    for choice, candidate in enumerate(job.candidates[: job.choice + 1]):
+def _again(
+    job: Job, reason: str, now: datetime, money_left: int, closed_until: Mapping[str, datetime]
+) -> TryLater | None:
+    """The candidate that may be called first, of those whose failures were all transient; within the deadline."""
+    moves = []
+    for choice, candidate in enumerate(job.candidates):
         is_transient = choice != job.choice or reason in TRANSIENT
-        if is_transient and _may_deliver(job, candidate.model) and candidate.price_micro_usd <= money_left:
-            at = now + timedelta(seconds=max(_wait_s(job), _asked_wait_s(job, candidate.model)))
-            if job.deadline_at is None or at < job.deadline_at:
-                return TryLater(choice, at)
-    return None
+        affordable = candidate.price_micro_usd <= money_left and not candidate.template
+        if affordable and is_transient and _may_deliver(job, candidate.model):
+            wait_s = max(_wait_s(job), _asked_wait_s(job, candidate.model))
+            at = max(now + timedelta(seconds=wait_s), closed_until.get(candidate.model, now))
+            moves.append(TryLater(choice, at))
+    soonest = min(moves, key=lambda move: (move.at, move.choice), default=None)
+    in_time = soonest is not None and (job.deadline_at is None or soonest.at < job.deadline_at)
+    return soonest if in_time else None
 
 
 def _may_deliver(job: Job, model: str) -> bool:

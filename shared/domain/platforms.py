@@ -114,7 +114,8 @@ def find_platform(name: str) -> Platform | None:
 
 def brief(platform: Platform) -> str:
     """Return a platform's rules as an instruction to a model: they are what its text will be checked by."""
-    told = [f"Write one post for {platform.name}, of at most {platform.max_chars} {_UNITS[platform.unit]}."]
+    name, unit = platform.name.capitalize(), _UNITS[platform.unit]
+    told = [f"Write one post for {name}, of at most {platform.max_chars} {unit}."]
     if platform.title_label is not None:
         told.append(f"Begin with a line `{platform.title_label}: …` of at most {platform.title_chars} characters.")
     told.append(

@@ -13,10 +13,12 @@ import re
 import socketserver
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from shared.simulators.cloud_storage import CloudStorage
 
@@ -94,9 +96,9 @@ class _Handler(socketserver.StreamRequestHandler):
         elif method == "POST":
             self._send({"id": json.loads(body)["promptText"].split()[0]})
         else:
-            host, port = self.server.server_address[:2]
+            host, port = self.connection.getsockname()
             size = target.rpartition("/")[2]
-            url = f"http://{host!s}:{port}/files/{size}.mp4"
+            url = f"http://{host}:{port}/files/{size}.mp4"
             self._send({"id": size, "status": "SUCCEEDED", "output": [url], "cost": {"credits": 48}})
 
     def _send(self, value: Any) -> None:
@@ -109,7 +111,7 @@ class _Handler(socketserver.StreamRequestHandler):
             self.wfile.write(chunk)
 
 
-def _body(file: BinaryIO) -> bytes:
+def _body(file: BufferedIOBase) -> bytes:
     """Read the rest of a request."""
     size = 0
     while (line := file.readline()).strip():
@@ -124,13 +126,12 @@ def _head(media_type: str, size: int) -> bytes:
 
 def serve() -> None:
     """Serve until standard input ends; the first line of output says where."""
-    import threading
-
     with CloudStorage() as storage, _Server(("127.0.0.1", 0), _Handler) as server:
         for bucket in ("inbox", "outputs"):
             storage.create_bucket(f"{BUCKETS}-{bucket}")
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        print(json.dumps({"vendor": f"http://127.0.0.1:{server.server_address[1]}", "storage": storage.url}), flush=True)
+        vendor = f"http://127.0.0.1:{server.server_address[1]}"
+        print(json.dumps({"vendor": vendor, "storage": storage.url}), flush=True)
         sys.stdin.read()
         server.shutdown()
 

@@ -225,3 +225,23 @@ def test_news_of_a_call_that_was_given_up_does_not_stop_the_next_one(tmp_path: P
     pipeline.settle()
     assert [a.booked for a in pipeline.job(job_id).attempts] == [True, True]
     pipeline.assert_sound()
+
+
+def test_a_job_is_not_handed_to_a_model_whose_breaker_is_open(tmp_path: Path):
+    standard, draft = "offline-image-standard", "offline-image-draft"
+    pipeline = Pipeline(tmp_path, offline_faults={"unavailable": 1, "models": [FINE]})
+    for _ in range(3):
+        pipeline.services.breakers.failed(standard, None)
+    (job,) = pipeline.run({**PICTURE, "fallback": [standard, draft]})
+    assert [a.model for a in job.attempts] == [FINE, draft]
+    assert [line["note"] for line in job.timeline if "breaker_open" in line.get("note", "")] == []
+
+
+def test_when_all_breakers_are_open_the_one_that_opens_first_is_waited_for(tmp_path: Path):
+    pipeline = Pipeline(tmp_path)
+    for model, wait_s in ((FINE, 120.0), ("offline-image-standard", 40.0)):
+        for _ in range(3):
+            pipeline.services.breakers.failed(model, wait_s)
+    (job,) = pipeline.run({**PICTURE, "fallback": ["offline-image-standard"]})
+    assert [a.model for a in job.attempts] == ["offline-image-standard"]
+    assert sum("breaker_open" in line.get("note", "") for line in job.timeline) == 1

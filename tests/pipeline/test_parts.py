@@ -213,3 +213,21 @@ def test_a_hint_finds_a_call_that_was_in_doubt(tmp_path: Path):
     found = system.job(job.job_id).attempt(number)
     assert (found.booked, found.suspense_micro_usd, len(found.pieces)) == (True, 0, 1)
     system.assert_sound()
+
+
+@pytest.mark.parametrize("turns_up", [True, False])
+def test_before_money_in_doubt_is_booked_as_spent_the_call_is_looked_for_once_more(tmp_path: Path, turns_up: bool):
+    system = pipeline(tmp_path, offline_faults={"ambiguous": 1, "models": [FINE]}, max_attempts=1)
+    provider = system.services.provider("offline")
+    real, provider.find = provider.find, lambda call: None  # type: ignore[assignment, method-assign]
+    (job,) = system.run({**IMAGE, "model": FINE, "request_id": "r", "fallback": False})
+    assert (job.state, job.suspense) == (State.FAILED, PRICE)
+    if turns_up:
+        provider.find = real  # type: ignore[method-assign]
+    system.clock.sleep(90_000)
+    system.tick()
+    system.settle()
+    (attempt,) = system.job(job.job_id).attempts
+    assert (attempt.booked, attempt.cost_micro_usd, len(attempt.pieces)) == (True, PRICE, int(turns_up))
+    assert attempt.basis == ("usage" if turns_up else "unconfirmed")
+    system.assert_sound()

@@ -156,4 +156,4 @@ def test_the_model_is_told_the_rules_of_the_platform_that_its_text_is_checked_by
     real = provider.start
     provider.start = lambda call: (seen.append(call.params["system"]), real(call))[1]  # type: ignore[method-assign]
     pipeline.run({**TEXT, "platform": "bluesky", "system": "Be kind.", "request_id": "r"})
-    assert seen == ["Be kind.\n\nWrite one post for bluesky, of at most 300 characters. Use at most 3 hashtags."]
+    assert seen == ["Be kind.\n\nWrite one post for Bluesky, of at most 300 characters. Use at most 3 hashtags."]

@@ -23,7 +23,7 @@ FAULTS = {
     "rate_limited_silent": 0.01,
     "error_500": 0.03,
     "unavailable": 0.03,
-    "hang": 0.003,
+    "hang": 0.002,
     "drop": 0.03,
     "gateway": 0.02,
     "slow": 0.01,
@@ -34,7 +34,7 @@ FAULTS = {
     "partial": 0.02,
     "corrupt": 0.02,
     "late_failure": 0.05,
-    "hang_s": 3.0,
+    "hang_s": 1.5,
     "slow_s": 0.01,
 }
 TEXTS = ("gemini-3.5-flash-lite", "gemini-3.8-flash", "meta-llama-3-70b-instruct", "gpt-oss-120b", "llama-3.3-70b")
@@ -133,7 +133,7 @@ class Storm:
                 return
 
     def _born(self) -> VendorPipeline:
-        pipeline = VendorPipeline(self.home, self.vendors, self.clock, call_timeout_s=2.0)
+        pipeline = VendorPipeline(self.home, self.vendors, self.clock, call_timeout_s=1.0)
         services = pipeline.services
         for target, method in ((services.documents, "commit"), (services.bus, "publish"), (services.blobs, "create")):
             self.killer.guard(target, method)

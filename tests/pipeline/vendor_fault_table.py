@@ -333,7 +333,8 @@ TABLE = [
     Row("replicate image", "late_failure", **LATE, options={"status": "aborted"}),
     Row("replicate image", "late_failure", **LATE, options={"status": "canceled"}),
     Row("replicate image", "retired", **GONE),
-    Row("replicate image", "webhook_duplicate", **FINE, booked=6000, log=("webhook.repeated", "")),
+    # Both come while the operation is waited for; of webhooks after that, none is needed.
+    Row("replicate image", "webhook_duplicate", **FINE, booked=6000, log=("webhook.repeated", ""), pause_s=10.0),
     Row("replicate image", "webhook_late", **FINE, booked=6000, log=("webhook.unneeded", "")),
     Row("replicate image", "webhook_forged", **FINE, booked=6000, log=("webhook.refused", "")),
     Row("replicate image", "webhook_lost", **FINE, booked=6000),

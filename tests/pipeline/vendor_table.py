@@ -26,12 +26,6 @@ price = [{ unit = "image", amount = "0.04", from = 2026-01-01, source = "https:/
 [[model]]  # what the account pays for a picture
 id = "stable-diffusion-xl"
 price = [{ unit = "image", amount = "0.002", from = 2026-01-01, source = "https://example.com", checked = 2026-11-20 }]
-
-[[model]]  # 81 frames at a rate that can be asked for are 3.4 seconds
-id = "wan-2.1-i2v-720p"
-inputs = { prompt = "prompt", image = "image", seed = "seed", fps = "frames_per_second" }
-durations = [3]
-fps = [24]
 """
 SCHEMA = {
     "type": "object",
@@ -68,8 +62,8 @@ def picture(mark: str, media_type: str = "image/png", size: tuple[int, int] = (1
     return lambda call, n: vendor_media.image(*size, media_type, mark.format(id=call["id"], n=n))
 
 
-def film(mark: str, duration_s: int = 4, *, audio: bool = False) -> Served:
-    form = (1280, 720, FPS, duration_s)
+def film(mark: str, duration_s: int = 4, *, fps: int = FPS, audio: bool = False) -> Served:
+    form = (1280, 720, fps, duration_s)
     return lambda call, n: vendor_media.video(*form, mark.format(id=call["id"], n=n), audio=audio)
 
 
@@ -205,10 +199,10 @@ CASES = [
     ),
     Case(
         "wan from a picture",
-        {**CLIP, "model": "wan-2.1-i2v-720p", "image": FIRST, "duration_s": 3},
+        {**CLIP, "model": "wan-2.1-i2v-720p", "image": FIRST, "duration_s": 5, "fps": 16},
         per_unit(second="0.25"),
-        {"second": 3},
-        served=film("{id}-{n}", 3),
+        {"second": 5},
+        served=film("{id}-{n}", 5, fps=16),
     ),
     Case(
         "llama text at Replicate",
