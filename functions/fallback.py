@@ -17,7 +17,6 @@ from shared.domain import moves
 from shared.domain.fallback import GiveUp, Policy, Try, TryLater, next_move
 from shared.domain.job import Job, State
 from shared.domain.moves import Moment
-from shared.domain.release import rank
 from shared.errors import BudgetExceeded, InvalidEvent, StoreConflict
 from shared.log import log
 
@@ -153,10 +152,9 @@ def _try(job: Job, move: Try, moment: Moment, services: Services) -> Step:
 def _try_later(job: Job, move: TryLater, moment: Moment, services: Services) -> Step:
     """Try a candidate once more, later; what its earlier call moved into suspense has to be held anew."""
     candidate = job.candidates[move.choice]
-    place = rank(job.request.get("priority", "normal"), job.created_at)
     waiting = replace(job, choice=move.choice, hold=max(job.hold, candidate.price_micro_usd))
     note = f"again with {candidate.model} later"
-    return _held(job, moves.parked(waiting, moment, move.at, model=candidate.model, rank=place, note=note), services)
+    return _held(job, moves.parked(waiting, moment, move.at, model=candidate.model, note=note), services)
 
 
 def _held(job: Job, after: Job, services: Services) -> Step:

@@ -17,6 +17,7 @@ from flask.typing import ResponseReturnValue
 from functions import _runtime
 from functions._decode import Event
 from functions._delivery import priced, with_charge, with_pieces
+from functions._guards import not_now
 from functions._runtime import Reference, Step
 from functions._vendor import (
     CALL_S,
@@ -35,7 +36,6 @@ from shared.domain import moves
 from shared.domain.fallback import TRANSIENT
 from shared.domain.job import Attempt, AttemptState, Candidate, Job, State
 from shared.domain.moves import Moment
-from shared.domain.release import rank
 from shared.errors import (
     Ambiguous,
     BlobNotFound,
@@ -53,9 +53,7 @@ from shared.stores.outputs import kept
 
 LEASE_GRACE_S = 30.0  # the tick leaves a leased job alone until then
 FETCH_AGAIN_S = 15.0  # when the vendor does not hand over a finished file
-# A call that fails while others of its attempt delivered is made again, so often in a row and at least so much later.
-MAX_MISSES = 3
-MISS_BASE_S = 5.0
+MISS_BASE_S = 5.0  # before a call is made again that failed while others of its attempt delivered
 
 
 class PieceLost(ProviderFault):
@@ -93,9 +91,9 @@ def _begin(loaded: Loaded, services: Services) -> None:
     provider = services.provider(candidate.provider)
     services.demand_outputs()
     moment = _moment(services)
-    refused = _refused(job, candidate, moment, services)
-    if refused is not None:
-        _runtime.commit(loaded, refused, services)
+    waiting = not_now(job, candidate, moment, services)
+    if waiting is not None:
+        _runtime.commit(loaded, waiting, services)
         return
     lease_until = moment.now + timedelta(seconds=min(services.settings.lease_s, CALL_S[job.kind] + STORE_S))
     attempt = _leased(begun or _attempt(job, candidate, moment.now, services), services.owner, moment.now, lease_until)
@@ -139,44 +137,6 @@ def _attempt(job: Job, candidate: Candidate, now: datetime, services: Services) 
 
 def _leased(attempt: Attempt, owner: str, now: datetime, until: datetime) -> Attempt:
     return replace(attempt, state=AttemptState.CALLING, called_at=now, lease_owner=owner, lease_until=until, polls=0)
-
-
-def _refused(job: Job, candidate: Candidate, moment: Moment, services: Services) -> Step | None:
-    """What becomes of a job whose candidate may not be called now; None when it may be.
-
-    At our own rate limit it waits; from an open breaker, or a pause that the vendor asked for, it goes on to the next
-    candidate. The breaker comes first, so that jobs which do not call use up no share of the limit.
-    """
-    from shared.domain.limiter import Denied
-
-    breaker = services.breakers.health([candidate.model])[candidate.model]
-    if not breaker.is_callable(moment.now):
-        return Step(_not_admitted(job, breaker.not_before, moment))
-    capacity = services.limiters.acquire(candidate.model, int(job.params.get("max_tokens", 0)))
-    if isinstance(capacity, Denied):
-        if capacity.reason == "cooling":
-            return Step(_not_admitted(job, capacity.retry_at, moment))
-        if job.deadline_at is not None and capacity.retry_at >= job.deadline_at:
-            return Step(_not_admitted(job, capacity.retry_at, moment, "no_capacity"))
-        return _no_capacity(job, candidate, capacity.retry_at, moment, services)
-    admission = services.breakers.admit(candidate.model)
-    return None if admission.allowed else Step(_not_admitted(job, admission.retry_at, moment))
-
-
-def _no_capacity(job: Job, candidate: Candidate, until: datetime, moment: Moment, services: Services) -> Step:
-    """Park the job in the model's queue; the tick releases it by rank."""
-    labels = {"provider": candidate.provider, "model": candidate.model, "reason": "no_capacity"}
-    services.metrics.record("parked", 1, labels)
-    note = f"no capacity for {candidate.model}"
-    return Step(moves.parked(job, moment, until, model=candidate.model, rank=_rank(job), note=note))
-
-
-def _not_admitted(job: Job, retry_at: datetime | None, moment: Moment, why: str = "breaker_open") -> Job:
-    """The model is not to be called now: fall back, or with pieces in hand wait as for any call that failed."""
-    begun = job.begun_attempt
-    if begun is None:
-        return moves.passed_on(job, moment, why)
-    return _missed(job, begun, why, retry_at or moment.now, moment)
 
 
 # ---------------------------------------------------------------- what became of a call
@@ -325,18 +285,7 @@ def _after_some(job: Job, attempt: Attempt, fault: ProviderFault, moment: Moment
         or moves.share_of(attempt) * (attempt.calls - attempt.part) > left
     ):
         return moves.delivered(job, attempt, moment)
-    return _missed(job, attempt, fault.code, moment.now + timedelta(seconds=wait_s), moment)
-
-
-def _missed(job: Job, attempt: Attempt, reason: str, until: datetime, moment: Moment) -> Job:
-    in_time = job.deadline_at is None or until < job.deadline_at
-    if attempt.misses < MAX_MISSES and in_time:
-        return moves.postponed(job, attempt, moment, until, _rank(job), reason)
-    return moves.delivered(job, attempt, moment)
-
-
-def _rank(job: Job) -> str:
-    return rank(job.request.get("priority", "normal"), job.created_at)
+    return moves.missed(job, attempt, moment, moment.now + timedelta(seconds=wait_s), fault.code)
 
 
 def _error(fault: ProviderFault) -> dict[str, object]:

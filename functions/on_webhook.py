@@ -26,7 +26,6 @@ from shared.domain.times import to_text
 from shared.errors import LeaseHeld, Retryable, SettingsError, StoreConflict, Unauthenticated
 from shared.log import bound, log
 from shared.ports import Message, create
-from shared.providers.replicate_webhook import verify
 
 PROVIDER = "replicate"
 COLLECTION = "webhooks"
@@ -73,7 +72,7 @@ def _take(request: Request, services: Services) -> ResponseReturnValue:
     body, now = request.get_data(), services.clock.now()  # the framework reads all of it in any case
     if len(body) > MAX_BODY_BYTES:
         return _problem(413, f"a webhook has at most {MAX_BODY_BYTES} bytes")
-    webhook_id = verify(dict(request.headers), body, services.settings.replicate_webhook_secrets, now)
+    webhook_id = services.verify_webhook(dict(request.headers), body)
     hint = _hint(request, body)
     if hint is None:
         log.warning("webhook.ignored", extra={"reason": "it names no call of ours"})

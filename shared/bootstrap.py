@@ -146,6 +146,12 @@ class Services:
         if self.settings.push_audience:
             self._push_identity.verify(authorization)
 
+    def verify_webhook(self, headers: Mapping[str, str], body: bytes) -> str:
+        """Return the id of a webhook that Replicate signed. Raises Unauthenticated, SettingsError."""
+        from shared.providers.replicate_webhook import verify
+
+        return verify(headers, body, self.settings.replicate_webhook_secrets, self.clock.now())
+
     @cached_property
     def _push_identity(self) -> PushIdentity:
         from shared.adapters.oidc import PushIdentity
@@ -326,6 +332,10 @@ def build(settings: Settings, clock: Clock | None = None, *, bus: EventBus | Non
     if settings.push_audience and not settings.push_service_account:
         # An audience is no secret: any Google account gets a token for it.
         raise SettingsError("ATELIER_PUSH_AUDIENCE needs ATELIER_PUSH_SERVICE_ACCOUNT: whose tokens are accepted")
+    if settings.webhook_url and not settings.replicate_webhook_secrets:
+        raise SettingsError(
+            "ATELIER_WEBHOOK_URL needs ATELIER_REPLICATE_WEBHOOK_SECRETS: what is not signed is refused"
+        )
     unknown = sorted(set(settings.providers) - (_PROVIDERS.keys() - {"template"}))
     if unknown:
         allowed = ", ".join(sorted(_PROVIDERS.keys() - {"template"}))

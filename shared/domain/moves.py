@@ -11,11 +11,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.domain.job import OPEN_ATTEMPT, TRANSITIONS, Attempt, AttemptState, Job, State, entry, moved
+from shared.domain.release import rank
 
 Json = dict[str, Any]
 
 NEVER_MADE = "never_made"  # reason of a fallback: the call was not made, so the same candidate is as good as before
 POLLED = "operation runs, poll"  # how the note of every poll but the last begins
+MAX_MISSES = 3  # so often in a row is a call made again that fails while others of its attempt delivered
 POLL_LATE_S = 60.0  # how often a finished job's operation is still asked after
 
 
@@ -104,11 +106,17 @@ def continued(job: Job, attempt: Attempt, moment: Moment) -> Job:
     )
 
 
-def postponed(job: Job, attempt: Attempt, moment: Moment, until: datetime, rank: str, reason: str) -> Job:
-    """A call of *attempt* came to nothing while earlier ones delivered: make it again, from *until* on."""
+def missed(job: Job, attempt: Attempt, moment: Moment, until: datetime, reason: str) -> Job:
+    """A call of *attempt* came to nothing while earlier ones delivered: make it again, from *until* on.
+
+    After some misses in a row, or when that would be past the deadline, the job takes what there is.
+    """
+    in_time = job.deadline_at is None or until < job.deadline_at
+    if attempt.misses >= MAX_MISSES or not in_time:
+        return delivered(job, attempt, moment)
     attempt = replace(attempt, state=AttemptState.PARTIAL, misses=attempt.misses + 1, handle=None, progress=None)
     note = f"call {attempt.part + 1} of {attempt.calls} again later: {reason}"
-    return parked(job.with_attempt(attempt), moment, until, model=attempt.model, rank=rank, note=note)
+    return parked(job.with_attempt(attempt), moment, until, model=attempt.model, note=note)
 
 
 def set_apart(job: Job, attempt: Attempt, moment: Moment) -> Job:
@@ -173,9 +181,10 @@ def passed_on(job: Job, moment: Moment, reason: str) -> Job:
     )
 
 
-def parked(job: Job, moment: Moment, until: datetime, *, model: str, rank: str, note: str) -> Job:
-    """No capacity for *model*: wait without a baton until the tick releases the job."""
-    return _moved(job, State.PARKED, moment, topic=None, due_at=until, note=note, waiting_for=model, rank=rank)
+def parked(job: Job, moment: Moment, until: datetime, *, model: str, note: str) -> Job:
+    """No capacity for *model*: wait in its queue without a baton, until the tick releases the job by its rank."""
+    place = rank(job.request.get("priority", "normal"), job.created_at)
+    return _moved(job, State.PARKED, moment, topic=None, due_at=until, note=note, waiting_for=model, rank=place)
 
 
 def following(job: Job, leader: str, moment: Moment, until: datetime) -> Job:

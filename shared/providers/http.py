@@ -2,7 +2,8 @@
 
 A create is paid for, so it is sent once and never again from here. It was not accepted when the vendor says so (4xx,
 429, 500, 503) or when nothing was sent. It is ambiguous when the answer is lost: a timeout or a broken connection after
-it was sent, a gateway that gave up (408, 502, 504, Cloudflare's 520 and 524), or an answer that cannot be read.
+it was sent, a gateway that gave up (408, 502, 504, Cloudflare's 520 and 524), or an answer that cannot be read or has
+no end. Every answer and file is bounded as a whole, in time and in bytes.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import json
 import math
 import re
 import ssl
-import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -30,10 +31,15 @@ from shared.errors import (
     Unavailable,
 )
 from shared.ports import Json
+from shared.providers.deadline import UNTIL, bound
 
 CONNECT_S = 10.0
 ASK_S = 20.0
 DOWNLOAD_S = 30.0  # between two chunks of a file
+DOWNLOAD_MOST_S = 200.0  # for all of a file; a function may run for 300 s
+MAX_REDIRECTS = 3  # of a file; each may take `DOWNLOAD_S`
+MAX_ANSWER_BYTES = 64 * 2**20
+MAX_FILE_BYTES = 4 * 2**30
 ASK_AGAIN_S = 10.0  # when the vendor cannot be asked now and names no time
 CHUNK = 1 << 20
 LONGEST_MESSAGE = 200  # characters of a vendor's own words
@@ -81,11 +87,15 @@ class VendorHttp:
         self._client = httpx.Client(
             base_url=base_url.rstrip("/"),
             headers=dict(headers),
-            timeout=httpx.Timeout(ASK_S, connect=CONNECT_S),
+            event_hooks={"response": [bound]},
             verify=_tls(),
         )
         self._files = httpx.Client(
-            timeout=httpx.Timeout(DOWNLOAD_S, connect=CONNECT_S), follow_redirects=True, verify=_tls()
+            timeout=httpx.Timeout(DOWNLOAD_S, connect=CONNECT_S),
+            follow_redirects=True,
+            max_redirects=MAX_REDIRECTS,
+            event_hooks={"response": [bound]},
+            verify=_tls(),
         )
 
     def close(self) -> None:
@@ -114,7 +124,7 @@ class VendorHttp:
             ProviderFault: as `fault_of` says; Unavailable when nothing was sent, Ambiguous when the answer is lost.
         """
         try:
-            answer = self._send(path, body, timeout_s, dict(headers or {}))
+            answer = self._whole("POST", path, timeout_s, json=body, headers=dict(headers or {}))
         except httpx.HTTPError as error:
             raise lost(self._name, error) from None
         except (ValueError, httpx.InvalidURL) as error:  # before anything is sent: half a surrogate pair, for example
@@ -125,8 +135,10 @@ class VendorHttp:
             return answer
         raise (judge(answer) if judge else None) or self._fault(answer, private)
 
-    def ask(self, method: str, path: str, params: Mapping[str, str] | None = None) -> Json:
-        """Ask something that costs nothing.
+    def ask(self, method: str, path: str, params: Mapping[str, str] | None = None, *, until: float = math.inf) -> Json:
+        """Ask something that costs nothing, for `ASK_S` at most.
+
+        *until*: of `time.monotonic`, where the question is one of several that have to end by then.
 
         Raises:
             NotAnswered: no connection, no time, 429 or 5xx, or an answer that cannot be read.
@@ -134,7 +146,7 @@ class VendorHttp:
             AccountRefused, InvalidCall: the vendor refuses to answer.
         """
         try:
-            answer = self._client.request(method, path, params=params)
+            answer = self._whole(method, path, min(ASK_S, until - monotonic()), params=params)
         except httpx.HTTPError:
             raise NotAnswered from None
         if answer.status_code in GONE:
@@ -164,32 +176,42 @@ class VendorHttp:
         """Read a file at the vendor in chunks of at most 1 MiB; no credentials of ours are sent.
 
         Raises:
-            Unavailable: it cannot be read now, or broke off.
-            InvalidCall: it is not there any more, or its address is none.
+            Unavailable: it cannot be read now, broke off, or takes longer than `DOWNLOAD_MOST_S`.
+            InvalidCall: it is not there any more, its address is none, or it is larger than `MAX_FILE_BYTES`.
         """
+        read_bytes = 0
         try:
-            with self._files.stream("GET", url) as answer:
+            with self._files.stream("GET", url, extensions={UNTIL: monotonic() + DOWNLOAD_MOST_S}) as answer:
                 if answer.status_code in GONE or answer.status_code in ACCOUNT:
                     raise InvalidCall(f"{self._name}: the finished file is not there any more")
                 if not answer.is_success:
                     raise Unavailable(f"{self._name}: the finished file cannot be read now ({answer.status_code})")
-                yield from answer.iter_bytes(CHUNK)
+                for chunk in answer.iter_bytes(CHUNK):
+                    read_bytes += len(chunk)
+                    if read_bytes > MAX_FILE_BYTES:
+                        raise InvalidCall(f"{self._name}: the finished file is larger than {MAX_FILE_BYTES} bytes")
+                    yield chunk
+        except httpx.TimeoutException:
+            raise Unavailable(f"{self._name}: the finished file was not read in time") from None
         except httpx.HTTPError as error:
             told = f"{self._name}: reading the finished file broke off ({type(error).__name__})"
             raise Unavailable(told) from None
         except httpx.InvalidURL:
             raise InvalidCall(f"{self._name}: the finished file has no address that can be read") from None
 
-    def _send(self, path: str, body: Json, timeout_s: float, headers: dict[str, str]) -> httpx.Response:
-        """Return the whole answer. httpx itself bounds only the time between two pieces of it."""
-        until, raw = time.monotonic() + timeout_s, bytearray()
+    def _whole(self, method: str, path: str, timeout_s: float, **sent: Any) -> httpx.Response:
+        """Return the whole answer. Raises httpx.HTTPError, also when it takes too long or is too long."""
+        if timeout_s <= 0:
+            raise httpx.PoolTimeout("no time is left")
         bounds = httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
-        with self._client.stream("POST", path, json=body, headers=headers, timeout=bounds) as answer:
-            for chunk in answer.iter_raw():
-                raw += chunk
-                if time.monotonic() > until:
-                    raise httpx.ReadTimeout("the answer took too long")
-            return httpx.Response(answer.status_code, headers=answer.headers, content=bytes(raw))
+        until, content = monotonic() + timeout_s, bytearray()
+        with self._client.stream(method, path, timeout=bounds, extensions={UNTIL: until}, **sent) as answer:
+            for chunk in answer.iter_bytes():  # as it is after decompression, which can make much of little
+                content += chunk
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise httpx.ReadError("the answer is too long")
+        headers = [(name, value) for name, value in answer.headers.multi_items() if name != "content-encoding"]
+        return httpx.Response(answer.status_code, headers=headers, content=bytes(content))
 
     def _fault(self, answer: httpx.Response, private: Private) -> ProviderFault:
         texts = (private,) if isinstance(private, str) else private

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -33,6 +34,7 @@ from shared.providers.replicate_outcome import POLL_S, as_object, handle_of, jud
 DEADLINE_S = 900  # of a prediction that no row bounds; shorter than an operation may run before it counts as lost
 WINDOW = timedelta(hours=1)  # how far back a lost call is looked for; older ones show no input any more
 MAX_PAGES = 20  # of 100 predictions
+FIND_S = 30.0  # for all of it
 MAX_ALIKE = 10  # of them, that are looked at one by one
 SMALL_BYTES = 256 * 1024  # above this the vendor wants a link
 MOST_BYTES = 10_000_000  # as data where no link can be made
@@ -93,27 +95,27 @@ class ReplicateProvider:
             return
 
     def find(self, call: Call) -> Done | Pending | NotAccepted | None:
-        """Look for the call in the list of predictions; the next poll reads what became of it."""
-        now = self._clock.now()
+        """Look for the call in the list of predictions, for `FIND_S`; the next poll reads what became of it."""
+        now, until = self._clock.now(), monotonic() + FIND_S
         try:
-            alike = [prediction for prediction in self._listed(now - WINDOW) if _is_alike(prediction, call)]
-            found = [p for p in alike if self._may_be(p, call)] if len(alike) <= MAX_ALIKE else alike
+            alike = [prediction for prediction in self._listed(now - WINDOW, until) if _is_alike(prediction, call)]
+            found = [p for p in alike if self._may_be(p, call, until)] if len(alike) <= MAX_ALIKE else alike
         except (NotAnswered, UnknownThere):
             return None
         return Pending(handle_of(call, found[0], now), POLL_S[call.kind]) if len(found) == 1 else None
 
-    def _may_be(self, prediction: Json, call: Call) -> bool:
+    def _may_be(self, prediction: Json, call: Call, until: float) -> bool:
         """Whether a prediction like *call* is that very call, or does not say; the list does not show its webhook."""
         if not self._webhook_url:
             return True
-        told = self._http.ask("GET", _path(prediction)).get("webhook")
+        told = self._http.ask("GET", _path(prediction), until=until).get("webhook")
         return not told or told == self._webhook(call)
 
-    def _listed(self, since: datetime) -> Iterator[Json]:
+    def _listed(self, since: datetime, until: float) -> Iterator[Json]:
         """The account's predictions since then, the newest first."""
         asked = {"created_after": to_text(since)}
         for _ in range(MAX_PAGES):
-            page = self._http.ask("GET", "/v1/predictions", asked)
+            page = self._http.ask("GET", "/v1/predictions", asked, until=until)
             results = page.get("results")
             for prediction in map(as_object, results if isinstance(results, list) else ()):
                 if _created_at(prediction, since) < since:

@@ -123,10 +123,10 @@ class RunwayProvider:
             task = self._http.ask("GET", _path(handle))
         except NotAnswered as wait:
             return Pending(handle, max(POLL_S, wait.retry_after_s))
-        except AccountRefused:  # says nothing about the task, which runs on while somebody mends the key
-            return Pending(handle, REFUSED_POLL_S)
-        except (UnknownThere, InvalidCall):
+        except UnknownThere:
             raise Ambiguous("runway does not know the task any more, nor can say what it charged") from None
+        except ProviderFault:  # says nothing about the task, which runs on while somebody mends the key, for example
+            return Pending(handle, REFUSED_POLL_S)
         match task.get("status"):
             case "SUCCEEDED":
                 return self._delivered(task, handle)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -13,6 +12,7 @@ from google.genai import Client
 from google.genai.types import HttpOptions, HttpRetryOptions
 from google.oauth2.credentials import Credentials as FixedToken
 
+from shared.providers.deadline import UNTIL, bound
 from shared.providers.http import ASK_S, CONNECT_S
 from shared.providers.vertex_errors import begin_request
 
@@ -65,7 +65,11 @@ class Clients:
                 base_url=self._base_url or None,
                 api_version=version,
                 timeout=milliseconds(ASK_S),
-                client_args={"event_hooks": {"request": [_begin], "response": [_bound]}},
+                # By default the SDK's client would send a create on to wherever an answer points.
+                client_args={
+                    "event_hooks": {"request": [_begin], "response": [bound]},
+                    "follow_redirects": False,
+                },
                 retry_options=HttpRetryOptions(attempts=1),
             ),
         )
@@ -81,34 +85,12 @@ def milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-class _Bounded(httpx.SyncByteStream):
-    """The body of an answer, which has to be there in time however slowly it comes: the caller holds a lease."""
-
-    def __init__(self, body: httpx.SyncByteStream, until: float) -> None:
-        self._body = body
-        self._until = until
-
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._body:
-            if time.monotonic() > self._until:
-                raise httpx.ReadTimeout("the answer took too long")
-            yield chunk
-
-    def close(self) -> None:
-        self._body.close()
-
-
 def _begin(request: httpx.Request) -> None:
     """Bound a request as a whole; its timeout is that of each step of it, connecting included."""
     begin_request()
     bounds = request.extensions["timeout"]
-    request.extensions["until"] = time.monotonic() + bounds["read"]
+    request.extensions[UNTIL] = time.monotonic() + bounds["read"]
     bounds["connect"] = min(CONNECT_S, bounds["connect"])
-
-
-def _bound(response: httpx.Response) -> None:
-    if isinstance(response.stream, httpx.SyncByteStream):
-        response.stream = _Bounded(response.stream, response.request.extensions["until"])
 
 
 def _local() -> Credentials:

@@ -23,7 +23,7 @@ from shared.errors import Ambiguous, Blocked
 from shared.ports import Call
 from shared.providers.vertex_clients import within
 from shared.providers.vertex_errors import VENDOR, built, paid, support_codes
-from shared.providers.vertex_inputs import labels, private_texts, safety_settings
+from shared.providers.vertex_inputs import asked, labels, safety_settings
 
 _BLOCKS = frozenset(
     {
@@ -69,7 +69,7 @@ def send(call: Call, client: Client, parts: list[Part], **config: Any) -> Genera
         http_options=within(call.timeout_s),
         **config,
     )
-    with paid(private_texts(call)):
+    with paid(asked(call)):
         return client.models.generate_content(
             model=call.model, contents=[Content(role="user", parts=parts)], config=settings
         )

@@ -2,6 +2,10 @@
 
 The SDK has two families without a common base: `google.genai.errors.APIError`, and that of the Interactions API, which
 it does not export. So what failed is told by what an exception carries: `code` or `status_code`, and `response`.
+
+404 and 403 may each be about an input file instead of the model or our account: a file that is not there, or that the
+vendor's service agent may not read (docs.cloud.google.com/vertex-ai/generative-ai/docs/model-reference/api-errors).
+The texts: firebase.google.com/docs/ai-logic/error-codes, github.com/googleapis/js-genai/issues/666.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import httpx
@@ -21,6 +26,7 @@ from shared.errors import (
     Ambiguous,
     Blocked,
     InvalidCall,
+    ModelGone,
     ProviderFault,
     RateLimited,
     Unavailable,
@@ -45,6 +51,12 @@ _SAFETY = re.compile(
     r"support codes?\b|usage guidelines|responsible ai|sensitive words|content polic|\bsafety\b(?!.?setting)",
     re.IGNORECASE,
 )
+_ADDRESS = re.compile(r"\b(?:https?|gs)://\S+", re.IGNORECASE)
+_PUBLISHER_MODEL = re.compile(r"\bpublisher model\b", re.IGNORECASE)
+# Words of a 404 to a call without input files: none, those of any API of Google's, or such as speak of a model.
+_NOTHING_ELSE = re.compile(r"^\s*$|\brequested entity\b|\bmodels?\b", re.IGNORECASE)
+_STORAGE = re.compile(r"\bstorage\.objects\b|\bcloud storage\b|\bbucket\b|\binput file\b|\bgs://", re.IGNORECASE)
+_READING = re.compile(r"\bstorage\.objects\.get\b|\binput file\b", re.IGNORECASE)
 _SUPPORT_CODE = re.compile(r"\b\d{8}\b")
 
 # Canonical codes in the error of an operation that was accepted (google.rpc.Code).
@@ -52,7 +64,18 @@ _INVALID = frozenset({3, 5, 9, 11, 12})
 _REFUSED = frozenset({7, 16})
 _EXHAUSTED = 8
 
+_ELSEWHERE = frozenset({301, 302, 307, 308})  # not 303, which comes after the work was done
+
 _begun: ContextVar[bool] = ContextVar("begun", default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an error of a create may be about. *private*: texts that must not come back in its message."""
+
+    private: Private = ""
+    model: str = ""
+    has_files: bool = False
 
 
 def built(make: Callable[..., T], **fields: Any) -> T:
@@ -70,10 +93,8 @@ def begin_request() -> None:
 
 
 @contextmanager
-def paid(private: Private) -> Iterator[None]:
+def paid(asked: Asked) -> Iterator[None]:
     """Make one create in the block, and read its answer there.
-
-    *private*: texts that must not come back in an error's message.
 
     Raises:
         ProviderFault: for everything the SDK and what is below it raise; an answer of the wrong shape makes it stumble
@@ -85,7 +106,7 @@ def paid(private: Private) -> Iterator[None]:
     except ProviderFault:  # what the answer itself says
         raise
     except Exception as error:
-        fault = _create_fault(error, private)
+        fault = _create_fault(error, asked)
         if fault is None:
             raise
         raise fault from None
@@ -133,13 +154,13 @@ def operation_fault(code: int, message: str, usage: Mapping[str, int] | None = N
     if code in _INVALID:
         kind = Blocked if is_safety(message) else InvalidCall
     elif code in _REFUSED:
-        kind = AccountRefused
+        kind = InvalidCall if _READING.search(message) else AccountRefused
     elif code == _EXHAUSTED:
         kind = RateLimited
     return kind(f"{VENDOR}: the operation failed with code {code}{support_codes(message)}", usage=usage)
 
 
-def _create_fault(error: Exception, private: Private) -> ProviderFault | None:
+def _create_fault(error: Exception, asked: Asked) -> ProviderFault | None:
     """Return what *error* means for a create; None for a bug of ours."""
     if isinstance(error, GoogleAuthError):
         return _no_token(error)
@@ -149,7 +170,9 @@ def _create_fault(error: Exception, private: Private) -> ProviderFault | None:
         return lost(VENDOR, error)
     status = _status(error)
     if status is not None and status >= httpx.codes.BAD_REQUEST:
-        return _refusal(error, status, private)
+        return _refusal(error, status, asked)
+    if status is not None and status in _ELSEWHERE:
+        return Unavailable(f"{VENDOR} answered {status}: it sends calls on to another address, and none is sent there")
     if _begun.get():
         return Ambiguous(f"{VENDOR} answered with something that cannot be read ({type(error).__name__})")
     if isinstance(error, ValueError):  # half a surrogate pair, for example
@@ -166,11 +189,25 @@ def _no_token(error: GoogleAuthError) -> ProviderFault:
     return AccountRefused(f"{VENDOR}: Google Cloud gives no access token for our credentials: {_LOGIN}")
 
 
-def _refusal(error: Exception, status: int, private: Private) -> ProviderFault:
+def _refusal(error: Exception, status: int, asked: Asked) -> ProviderFault:
     response = getattr(error, "response", None)
     message = message_of(response) if isinstance(response, httpx.Response) else ""
-    fault = fault_of(VENDOR, status, message, private, retry_after_s=_retry_after_s(error))
-    return Blocked(str(fault)) if isinstance(fault, InvalidCall) and is_safety(message) else fault
+    fault = fault_of(VENDOR, status, message, asked.private, retry_after_s=_retry_after_s(error))
+    if isinstance(fault, InvalidCall) and is_safety(message):
+        return Blocked(str(fault))
+    if isinstance(fault, ModelGone) and not _is_about_model(message, asked):
+        return InvalidCall(str(fault))
+    if isinstance(fault, AccountRefused) and asked.has_files and _STORAGE.search(message):
+        return InvalidCall(str(fault))
+    return fault
+
+
+def _is_about_model(message: str, asked: Asked) -> bool:
+    """Whether a 404 says that the model is gone, for everybody; in doubt, an input file of this one call is missing."""
+    words = _ADDRESS.sub("", message)
+    if _PUBLISHER_MODEL.search(words) or (asked.model and asked.model in words):
+        return True
+    return not asked.has_files and bool(_NOTHING_ELSE.search(words))
 
 
 def _status(error: Exception) -> int | None:

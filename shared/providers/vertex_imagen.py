@@ -12,7 +12,7 @@ from shared.errors import Blocked
 from shared.ports import Asset, BlobStore, Call, Done
 from shared.providers.vertex_clients import within
 from shared.providers.vertex_errors import VENDOR, built, paid, support_codes
-from shared.providers.vertex_inputs import labels, private_texts
+from shared.providers.vertex_inputs import asked, labels
 
 _PEOPLE = {
     "allow_all": PersonGeneration.ALLOW_ALL,
@@ -26,7 +26,7 @@ def start(call: Call, client: Client, _blobs: BlobStore) -> Done:
     config = _config(call)
     # The method warns once that it is deprecated; a filter on warnings would hold for all threads of the process.
     generate_images = inspect.unwrap(type(client.models).generate_images)
-    with paid(private_texts(call)):
+    with paid(asked(call)):
         response: GenerateImagesResponse = generate_images(
             client.models, model=call.model, prompt=call.params["prompt"], config=config
         )

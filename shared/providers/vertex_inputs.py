@@ -9,9 +9,10 @@ from google.genai.types import HarmBlockThreshold, HarmCategory, Image, Part, Sa
 
 from shared.ports import BlobStore, Call
 from shared.providers.inputs import for_google
-from shared.providers.vertex_errors import built
+from shared.providers.vertex_errors import Asked, built
 
 MAX_LABEL_CHARS = 63
+_FILES = ("image", "last_frame", "reference_images", "inputs")
 _NO_LABEL = re.compile(r"[^a-z0-9_-]")
 _HARMS = (
     HarmCategory.HARM_CATEGORY_DANGEROUS_CONTENT,
@@ -27,11 +28,12 @@ def worded(call: Call) -> str:
     return f"{call.params['prompt']}\nDo not show: {negative}" if negative else str(call.params["prompt"])
 
 
-def private_texts(call: Call) -> tuple[str, ...]:
-    """Return all that an error's message must not repeat."""
+def asked(call: Call) -> Asked:
+    """Return what an error of the call may be about, and what its message must not repeat."""
     schema = call.params.get("response_schema")
     texts = (call.params.get(name) for name in ("prompt", "negative_prompt", "system"))
-    return (*(text for text in texts if text), *([json.dumps(schema)] if schema else []))
+    private = (*(text for text in texts if text), *([json.dumps(schema)] if schema else []))
+    return Asked(private, call.model, any(call.params.get(name) for name in _FILES))
 
 
 def labels(call: Call) -> dict[str, str]:

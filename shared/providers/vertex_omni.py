@@ -14,7 +14,7 @@ from shared.providers.http import ASK_S, NotAnswered, UnknownThere
 from shared.providers.inputs import for_google
 from shared.providers.vertex_clients import Clients
 from shared.providers.vertex_errors import VENDOR, asking, is_safety, operation_fault, paid, support_codes
-from shared.providers.vertex_inputs import private_texts, worded
+from shared.providers.vertex_inputs import asked, worded
 from shared.providers.vertex_watch import POLL_S, is_watched
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def start(call: Call, clients: Clients, blobs: BlobStore) -> Done | Pending:
     location = call.row.location or _LOCATION
     api = clients.interactions(location)
     content = [{"type": "text", "text": worded(call)}, *_first_frame(call, blobs)]
-    with paid(private_texts(call)):
+    with paid(asked(call)):
         made = api.create(
             model=call.model,
             input=content,
@@ -77,8 +77,8 @@ def _first_frame(call: Call, blobs: BlobStore) -> list[Json]:
 def _response_format(call: Call) -> Json:
     p, prefix = call.params, call.output_prefix
     delivery = {"delivery": "uri", "gcs_uri": prefix} if is_watched(prefix) else {"delivery": "inline"}
-    asked = {"aspect_ratio": p["aspect_ratio"], "duration": f"{p['duration_s']}s", "resolution": p["resolution"]}
-    return {"type": "video", **asked, **delivery}
+    shape = {"aspect_ratio": p["aspect_ratio"], "duration": f"{p['duration_s']}s", "resolution": p["resolution"]}
+    return {"type": "video", **shape, **delivery}
 
 
 def _read(found: Interaction, handle: Json) -> Done | Pending:

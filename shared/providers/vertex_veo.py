@@ -17,7 +17,7 @@ from shared.ports import Asset, BlobStore, Call, Done, Json, Pending
 from shared.providers.http import ASK_S
 from shared.providers.vertex_clients import Clients, within
 from shared.providers.vertex_errors import VENDOR, asking, built, operation_fault, paid, support_codes
-from shared.providers.vertex_inputs import frame, labels, private_texts
+from shared.providers.vertex_inputs import asked, frame, labels
 from shared.providers.vertex_watch import POLL_S, is_watched
 
 _OPTIONAL = ("enhance_prompt", "compression_quality", "resize_mode")
@@ -30,7 +30,7 @@ def start(call: Call, clients: Clients, blobs: BlobStore) -> Pending:
         raise InvalidCall(f"{call.row.id}: Veo needs a region, and the catalogue names no location")
     source = built(GenerateVideosSource, prompt=call.params["prompt"], image=frame(call.params.get("image"), blobs))
     config = _config(call, blobs)
-    with paid(private_texts(call)):
+    with paid(asked(call)):
         operation = clients.at(location).models.generate_videos(model=call.model, source=source, config=config)
     if not operation.name:
         raise Ambiguous(f"{VENDOR} accepted a clip without naming its operation")
@@ -51,10 +51,10 @@ def poll(handle: Json, clients: Clients) -> Done | Pending:
         NotAnswered, UnknownThere: as `vertex_errors.asking` says.
         ProviderFault: how the operation ended.
     """
-    asked = GenerateVideosOperation.model_validate({"name": handle["operation"]})
+    named = GenerateVideosOperation.model_validate({"name": handle["operation"]})
     config = GetOperationConfig(http_options=within(ASK_S))
     with asking():
-        operation = clients.at(handle["location"]).operations.get(asked, config=config)
+        operation = clients.at(handle["location"]).operations.get(named, config=config)
     if not operation.done:
         return Pending(handle, POLL_S)
     if operation.error:

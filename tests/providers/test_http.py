@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -18,9 +19,15 @@ from shared.errors import (
     RateLimited,
     Unavailable,
 )
+from shared.providers import http as vendor_http
+from shared.providers.deadline import UNTIL, bound
 from shared.providers.http import (
     CHUNK,
+    DOWNLOAD_MOST_S,
     LONGEST_WAIT_S,
+    MAX_ANSWER_BYTES,
+    MAX_FILE_BYTES,
+    MAX_REDIRECTS,
     NotAnswered,
     UnknownThere,
     VendorHttp,
@@ -356,6 +363,45 @@ def test_a_question_where_nobody_listens_can_be_asked_again(nobody: VendorHttp) 
         nobody.ask("GET", "/v1/tasks/1")
 
 
+@pytest.mark.parametrize("then", ["hang", "drip"])
+def test_a_question_has_so_much_time_as_a_whole(
+    http: VendorHttp, vendor: Vendor, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    monkeypatch.setattr(vendor_http, "ASK_S", 0.2)
+    vendor.answers(Reply(200, {"id": "x" * 1000}, then=then))
+    began = time.monotonic()
+    with pytest.raises(NotAnswered):
+        http.ask("GET", "/v1/tasks/1")
+    assert time.monotonic() - began < 5
+
+
+def test_a_question_ends_with_the_search_that_it_is_part_of(http: VendorHttp, vendor: Vendor) -> None:
+    vendor.answers(Reply(200, {"id": "x" * 1000}, then="drip"))
+    with pytest.raises(NotAnswered):
+        http.ask("GET", "/v1/tasks/1", until=time.monotonic() + 0.2)
+    with pytest.raises(NotAnswered):
+        http.ask("GET", "/v1/tasks/1", until=time.monotonic())
+    assert len(vendor.sent) == 1
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_an_answer_without_end_is_not_read(
+    http: VendorHttp, vendor: Vendor, monkeypatch: pytest.MonkeyPatch, is_compressed: bool
+) -> None:
+    monkeypatch.setattr(vendor_http, "MAX_ANSWER_BYTES", 100_000)
+    large = json.dumps({"id": "x" * 100_000}).encode()
+    reply = Reply(200, gzip.compress(large), {"Content-Encoding": "gzip"}) if is_compressed else Reply(200, large)
+    vendor.answers(reply)
+    with pytest.raises(Ambiguous):
+        create(http)
+    with pytest.raises(NotAnswered):
+        http.ask("GET", "/v1/tasks/1")
+    assert len(vendor.sent) == 2
+    monkeypatch.setattr(vendor_http, "MAX_ANSWER_BYTES", len(large))
+    assert len(http.ask("GET", "/v1/tasks/1")["id"]) == len(http.read(create(http))["id"]) == 100_000
+    assert MAX_ANSWER_BYTES == 64 * 2**20
+
+
 @pytest.mark.parametrize(
     ("status", "problem"), [(404, UnknownThere), (410, UnknownThere), (401, AccountRefused), (400, InvalidCall)]
 )
@@ -414,3 +460,61 @@ def test_a_file_that_expired_is_told_from_one_that_cannot_be_read_now(
 def test_an_address_that_is_none_is_a_fault(http: VendorHttp, url: str, fault: type[ProviderFault]) -> None:
     with pytest.raises(fault):
         list(http.download(url))
+
+
+class Hours:
+    """A clock on which an hour has passed between one look and the next."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        self.now_s += 3600
+        return self.now_s
+
+
+def test_a_file_that_takes_too_long_is_given_up(
+    http: VendorHttp, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor.answers(Reply(200, bytes(3 * CHUNK)))
+    with monkeypatch.context() as patched:
+        hours = Hours()
+        patched.setattr("shared.providers.http.monotonic", hours)
+        patched.setattr("shared.providers.deadline.monotonic", hours)
+        with pytest.raises(Unavailable, match="not read in time"):
+            list(http.download(f"{vendor.url}/files/a.mp4"))
+    assert len(list(http.download(f"{vendor.url}/files/a.mp4"))) == 3
+    assert DOWNLOAD_MOST_S == 200
+
+
+def test_the_next_piece_has_only_the_time_that_is_left() -> None:
+    extensions = {"timeout": {"read": 20.0}, UNTIL: time.monotonic() + 5}
+    request = httpx.Request("GET", "https://acme.example/", extensions=extensions)
+    bound(httpx.Response(200, stream=httpx.ByteStream(b"body"), request=request))
+    assert 4 < extensions["timeout"]["read"] <= 5
+
+
+def test_a_file_that_is_always_somewhere_else_is_given_up(http: VendorHttp, vendor: Vendor) -> None:
+    vendor.answers(Reply(302, b"", {"Location": f"{vendor.url}/other"}))
+    with pytest.raises(Unavailable):
+        list(http.download(f"{vendor.url}/files/a.mp4"))
+    assert len(vendor.sent) == 1 + MAX_REDIRECTS
+
+
+def test_a_file_that_trickles_is_given_up(http: VendorHttp, vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vendor_http, "DOWNLOAD_MOST_S", 0.2)
+    vendor.answers(Reply(200, bytes(1000), then="drip"))
+    with pytest.raises(Unavailable, match="not read in time"):
+        list(http.download(f"{vendor.url}/files/a.mp4"))
+
+
+def test_a_file_without_end_is_not_read(http: VendorHttp, vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    vendor.answers(Reply(200, bytes(2 * CHUNK)))
+    monkeypatch.setattr(vendor_http, "MAX_FILE_BYTES", 2 * CHUNK - 1)
+    chunks = http.download(f"{vendor.url}/files/a.mp4")
+    assert len(next(chunks)) == CHUNK
+    with pytest.raises(InvalidCall, match="larger than"):
+        next(chunks)
+    monkeypatch.setattr(vendor_http, "MAX_FILE_BYTES", 2 * CHUNK)
+    assert len(list(http.download(f"{vendor.url}/files/a.mp4"))) == 2
+    assert MAX_FILE_BYTES == 4 * 2**30

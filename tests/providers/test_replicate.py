@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
@@ -27,8 +28,9 @@ from shared.errors import (
 )
 from shared.ports import Call, Done, Json, Pending
 from shared.providers.http import ASK_AGAIN_S
-from shared.providers.replicate import DEADLINE_S, MOST_BYTES, ReplicateProvider
+from shared.providers.replicate import DEADLINE_S, FIND_S, MOST_BYTES, ReplicateProvider
 from tests.http_server import Handler, serving
+from tests.providers.vertex_server import catalogue
 
 PROMPT = "A paper boat on a quiet pond at dawn"
 TOKEN = "r8_not_a_real_token"
@@ -642,3 +644,25 @@ def test_a_list_that_makes_no_sense_finds_nothing(hooked, vendor, clock):
 def test_a_list_that_cannot_be_read_now_finds_nothing(replicate, vendor, status):
     vendor.will(status, {"detail": "not now"})
     assert replicate.find(call("flux")) is None
+
+
+def test_looking_ends_in_time_however_slowly_the_list_comes(replicate, vendor, clock, monkeypatch):
+    listed(vendor, [*others(clock, 18), entry(clock)], per_page=1)
+    seconds = count(0.0, FIND_S / 30)
+    for module in ("replicate", "http", "deadline"):
+        monkeypatch.setattr(f"shared.providers.{module}.monotonic", lambda: next(seconds))
+    assert replicate.find(call("flux")) is None
+    assert 3 <= len(vendor.seen) <= 15
+    monkeypatch.undo()
+    assert replicate.find(call("flux")) is not None
+
+
+TEXT_ROWS = [each for each in catalogue().models if each.provider == "replicate" and "text" in each.kinds]
+
+
+@pytest.mark.parametrize("model", TEXT_ROWS, ids=lambda each: each.id)
+def test_a_text_model_of_the_catalogue_is_not_paid_for_a_structure_that_it_cannot_keep_to(replicate, vendor, model):
+    wanted = replace(call("llama", response_schema={"type": "object"}), model=model.vendor_model, row=model)
+    with pytest.raises(InvalidCall, match="takes no response schema"):
+        replicate.start(wanted)
+    assert vendor.seen == []

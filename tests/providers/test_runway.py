@@ -312,8 +312,13 @@ def test_progress_is_told(runway: RunwayProvider, vendor: Vendor, progress: Any,
         (Reply(503), 10.0),
         (Reply(then="drop"), 10.0),
         (Reply(200, b"<html>"), 10.0),
+        (Reply(301), 60.0),
+        (Reply(400), 60.0),
         (Reply(401), 60.0),
+        (Reply(402), 60.0),
         (Reply(403), 60.0),
+        (Reply(405), 60.0),
+        (Reply(422), 60.0),
     ],
 )
 def test_a_task_that_cannot_be_asked_after_now_is_still_running(
@@ -323,7 +328,7 @@ def test_a_task_that_cannot_be_asked_after_now_is_still_running(
     assert runway.poll(HANDLE) == Pending(HANDLE, wait_s)
 
 
-@pytest.mark.parametrize("status", [400, 404, 410])
+@pytest.mark.parametrize("status", [404, 410])
 def test_a_task_that_is_not_known_any_more_may_have_been_charged(
     runway: RunwayProvider, vendor: Vendor, status: int
 ) -> None:

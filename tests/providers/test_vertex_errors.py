@@ -17,9 +17,9 @@ from shared.errors import (
 )
 from shared.ports import Pending
 from shared.providers.vertex import VertexProvider
-from shared.providers.vertex_errors import asking, operation_fault, paid
+from shared.providers.vertex_errors import Asked, asking, operation_fault, paid
 from tests.http_server import Handler, serving
-from tests.providers.vertex_server import IMAGE, PREFIX, PROMPT, TEXT, VIDEO, call, recording
+from tests.providers.vertex_server import IMAGE, PREFIX, PROMPT, TEXT, VIDEO, CloudBlobs, call, recording
 
 CREATES = {
     "image": ("gemini-3.1-flash-image", IMAGE),
@@ -33,10 +33,8 @@ STATUSES = [
     (401, AccountRefused),
     (402, AccountRefused),
     (403, AccountRefused),
-    (404, ModelGone),
     (408, Ambiguous),
     (409, InvalidCall),
-    (410, ModelGone),
     (413, InvalidCall),
     (429, RateLimited),
     (499, InvalidCall),
@@ -61,7 +59,7 @@ HANDLES = {
 
 @pytest.fixture(scope="module")
 def one_wire(tmp_path_factory):
-    with recording(FilesystemBlobStore(tmp_path_factory.mktemp("blobs"))) as wire:
+    with recording(CloudBlobs(tmp_path_factory.mktemp("blobs"))) as wire:
         yield wire
 
 
@@ -87,6 +85,120 @@ def test_a_status_means_the_same_for_every_create(wire, api, status, fault):
     with pytest.raises(fault) as caught:
         wire.provider.start(created(api))
     assert type(caught.value) is fault
+    assert len(wire.sent) == 1
+
+
+def with_an_input(api, uri="gs://theirs/models/3d-model.png"):
+    model, params = CREATES[api]
+    name = {"image": "reference_images", "text": "inputs"}.get(api, "image")
+    return call(model, {**params, name: uri if name == "image" else [uri]})
+
+
+def gone(model):
+    resource = f"projects/p1/locations/global/publishers/google/models/{model}"
+    return (
+        f"Publisher Model `{resource}` was not found or your project does not have access to it. Please ensure you are "
+        "using a valid model version. For more information, see: "
+        "https://cloud.google.com/vertex-ai/generative-ai/docs/learn/model-versions"
+    )
+
+
+@pytest.mark.parametrize("status", [404, 410])
+@pytest.mark.parametrize("api", CREATES)
+def test_a_model_that_the_vendor_calls_gone_is_gone_with_and_without_input_files(wire, api, status):
+    wire.answers(error_body(status, gone(CREATES[api][0])), status)
+    for wanted in (created(api), *([with_an_input(api)] if api != "imagen" else [])):
+        with pytest.raises(ModelGone):
+            wire.provider.start(wanted)
+
+
+@pytest.mark.parametrize("words", ["{} is not found for API version v1", "Model `{}` was not found or is retired."])
+def test_a_model_that_is_gone_by_its_name_is_gone(wire, words):
+    wire.answers(error_body(404, words.format("gemini-3.5-flash-lite")), 404)
+    with pytest.raises(ModelGone):
+        wire.provider.start(with_an_input("text"))
+
+
+@pytest.mark.parametrize("status", [404, 410])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "No such object: theirs/models/3d-model.png",
+        "No valid object was found at gs://theirs/models/gemini-3.5-flash-lite.png",
+        "The specified bucket does not exist.",
+        "Requested entity was not found.",
+        "what is wrong",
+        "",
+    ],
+)
+@pytest.mark.parametrize("api", ["image", "text", "veo", "omni"])
+def test_an_input_that_is_not_found_is_no_end_of_the_model(wire, api, message, status):
+    wire.answers(error_body(status, message), status)
+    with pytest.raises(InvalidCall):
+        wire.provider.start(with_an_input(api))
+    assert len(wire.sent) == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"error": {"message": "Requested entity was not found."}}'])
+@pytest.mark.parametrize("api", CREATES)
+def test_where_nothing_is_said_to_be_missing_it_is_the_model_unless_there_are_input_files(wire, api, body):
+    wire.answers(body, 404)
+    with pytest.raises(ModelGone):
+        wire.provider.start(created(api))
+    if api != "imagen":
+        with pytest.raises(InvalidCall):
+            wire.provider.start(with_an_input(api))
+
+
+@pytest.mark.parametrize(
+    "message", ["The specified bucket does not exist. See https://cloud.google.com/models", "what is wrong"]
+)
+@pytest.mark.parametrize("api", CREATES)
+def test_something_else_that_is_missing_is_no_end_of_the_model(wire, api, message):
+    wire.answers(error_body(404, message), 404)
+    with pytest.raises(InvalidCall):
+        wire.provider.start(created(api))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "service-1@gcp-sa-aiplatform.iam.gserviceaccount.com does not have storage.objects.get access to the object.",
+        "Permission denied while accessing input file. Learn more about providing the appropriate credentials.",
+        "The service agent cannot read from Cloud Storage",
+        "No access to the bucket",
+        "Permission denied: gs://theirs/a.png",
+    ],
+)
+@pytest.mark.parametrize("api", ["image", "text", "veo", "omni"])
+def test_an_input_that_the_vendor_may_not_read_says_nothing_against_our_account(wire, api, message):
+    wire.answers(error_body(403, message), 403)
+    with pytest.raises(InvalidCall):
+        wire.provider.start(with_an_input(api))
+    with pytest.raises(AccountRefused):  # then it is our own bucket
+        wire.provider.start(created(api))
+
+
+@pytest.mark.parametrize("api", ["image", "text", "veo", "omni"])
+def test_a_call_that_our_account_may_not_make_is_no_fault_of_its_input(wire, api):
+    message = "Permission 'aiplatform.endpoints.predict' denied on resource '//aiplatform.googleapis.com/projects/p1'"
+    wire.answers(error_body(403, message), 403)
+    with pytest.raises(AccountRefused):
+        wire.provider.start(with_an_input(api))
+
+
+@pytest.mark.parametrize(
+    "status, fault", [(301, Unavailable), (303, Ambiguous), (307, Unavailable), (308, Unavailable)]
+)
+@pytest.mark.parametrize("api", CREATES)
+def test_a_create_is_never_sent_on_to_another_address(wire, tmp_path, api, status, fault):
+    with recording(FilesystemBlobStore(tmp_path)) as elsewhere:
+        elsewhere.answers({})
+        other = str(elsewhere.provider._clients._base_url)
+        wire.answers(error_body(status), status, Location=f"{other}v1/elsewhere")
+        with pytest.raises(fault):
+            wire.provider.start(created(api))
+        assert elsewhere.sent == []
     assert len(wire.sent) == 1
 
 
@@ -232,6 +344,9 @@ def test_what_cannot_be_written_as_a_request_is_invalid_or_goes_as_it_is(wire, a
         (4, "deadline", Unavailable),
         (5, "no such bucket", InvalidCall),
         (7, "no access to the bucket", AccountRefused),
+        (7, "Permission denied while accessing input file", InvalidCall),
+        (7, "the service agent does not have storage.objects.get access", InvalidCall),
+        (7, "the service agent does not have storage.objects.create access", AccountRefused),
         (8, "exhausted", RateLimited),
         (9, "precondition", InvalidCall),
         (13, "internal", Unavailable),
@@ -294,12 +409,12 @@ def test_an_operation_that_the_vendor_has_forgotten_is_looked_for_by_its_prefix(
     ],
 )
 def test_a_call_without_a_token_was_never_made(error, fault):
-    with pytest.raises(fault), paid(""):
+    with pytest.raises(fault), paid(Asked()):
         raise error
 
 
 def test_a_bug_of_ours_is_no_fault_of_the_vendor():
-    with pytest.raises(KeyError), paid(""):
+    with pytest.raises(KeyError), paid(Asked()):
         raise KeyError("prompt")
     with pytest.raises(KeyError), asking():
         raise KeyError("operation")

@@ -204,6 +204,19 @@ def test_a_watch_ends_ambiguous(wire):
         wire.provider.poll(watched.handle)
 
 
+def test_a_clip_that_comes_after_the_watch_has_ended_is_still_found(wire):
+    watched = wire.provider.find(lost())
+    wire.clock.advance(WATCH_S)
+    with pytest.raises(Ambiguous):
+        wire.provider.poll(watched.handle)
+    wire.clock.advance(WATCH_S)
+    stored = wire.blobs.create(f"{PREFIX}1700/sample_0.mp4", MP4, "video/mp4")
+    for found in (wire.provider.find(lost()), wire.provider.poll(watched.handle)):
+        assert isinstance(found, Done)
+        assert [a.uri for a in found.assets] == [stored.uri]
+    assert wire.sent == []
+
+
 def test_only_a_finished_clip_of_this_attempt_is_adopted(wire):
     wire.blobs.create(f"{PREFIX}notes.txt", b"no clip", "text/plain")
     wire.blobs.create(f"{PREFIX}empty.mp4", b"", "video/mp4")
