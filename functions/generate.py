@@ -278,12 +278,9 @@ def _after_some(job: Job, attempt: Attempt, fault: ProviderFault, moment: Moment
     if isinstance(fault, Ambiguous):
         return moves.set_apart(job, attempt, moment)
     wait_s = max(backoff_delay_s(attempt.misses + 1, 1.0, base_s=MISS_BASE_S), fault.retry_after_s or 0.0)
-    left = attempt.price_micro_usd - attempt.cost_micro_usd  # a failed call may have been charged
-    if (
-        fault.code not in TRANSIENT
-        or job.is_finished
-        or moves.share_of(attempt) * (attempt.calls - attempt.part) > left
-    ):
+    needed = attempt.price_micro_usd // attempt.calls * (attempt.calls - attempt.part)
+    is_paid_for = needed <= attempt.price_micro_usd - attempt.cost_micro_usd  # failed calls may have been charged, too
+    if fault.code not in TRANSIENT or job.is_finished or not is_paid_for:
         return moves.delivered(job, attempt, moment)
     return moves.missed(job, attempt, moment, moment.now + timedelta(seconds=wait_s), fault.code)
 

@@ -8,6 +8,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from functions._decode import Event
 from shared import bootstrap
 from shared.adapters.cloud_monitoring import CloudMonitoringMetrics
 from shared.clock import ManualClock
+from shared.errors import SettingsError
 from shared.settings import Settings
 from tests.monitoring import monitoring_server
 
@@ -79,3 +81,15 @@ def test_the_settings_choose_cloud_monitoring_and_a_tick_writes_what_it_measured
     for name in ("jobs_due", "budget_used", "stage_duration"):
         assert any(f"atelier/{name}" in key for key in written), name
     assert server.refusals == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"providers": ("bogus",)}, "ATELIER_PROVIDERS names 'bogus', which is not known; it may name: huggingface,"),
+        ({"webhook_url": "https://example.com"}, "ATELIER_WEBHOOK_URL needs ATELIER_REPLICATE_WEBHOOK_SECRETS"),
+    ],
+)
+def test_settings_that_cannot_work_are_told_at_the_start(tmp_path: Path, settings: dict[str, Any], said: str):
+    with pytest.raises(SettingsError, match=said):
+        bootstrap.build(Settings(home=str(tmp_path), **settings))

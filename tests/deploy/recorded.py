@@ -17,6 +17,7 @@ from werkzeug.test import EnvironBuilder
 
 from functions import on_webhook, ops
 from functions._request_files import read_entries
+from functions._runtime import baton_message
 from shared import bootstrap
 from shared.adapters import query_rules
 from shared.domain.job import State
@@ -140,12 +141,16 @@ def _examples(home: Path) -> RecordingStore:
 
 
 def _send_webhook(job_id: str, pipeline: Pipeline) -> None:
+    """Send a good one, as if its job waited for it: only then is it noted."""
     body, now = b'{"id": "p1"}', str(int(pipeline.clock.now().timestamp()))
     digest = base64.b64encode(hmac.digest(b"secret", b"w1.%s.%s" % (now.encode(), body), "sha256")).decode()
     headers = {"webhook-id": "w1", "webhook-timestamp": now, "webhook-signature": f"v1,{digest}"}
     sent = EnvironBuilder("/", method="POST", query_string={"job": job_id, "attempt": 1, "part": 0}, headers=headers)
     sent.input_stream = io.BytesIO(body)
-    assert on_webhook.handle(Request(sent.get_environ()), pipeline.services) == ("", 200)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(on_webhook, "message_for", lambda job, hint: baton_message(job, "generate"))
+        assert on_webhook.handle(Request(sent.get_environ()), pipeline.services) == ("", 200)
+    pipeline.settle()
 
 
 def _parked(home: Path) -> RecordingStore:

@@ -14,9 +14,9 @@ PER_MINUTE = 60
 LONG = 43_200  # seconds; longer than any of these queues
 
 
-def limited(tmp_path: Path, per_minute: int = PER_MINUTE) -> Pipeline:
+def limited(tmp_path: Path, per_minute: int = PER_MINUTE, tick_s: float = 1.0) -> Pipeline:
     (tmp_path / "own.toml").write_text(f'[[model]]\nid = "{MODEL}"\nrpm = {per_minute}\n')
-    return Pipeline(tmp_path / "home", clock=ManualClock(), catalogue=str(tmp_path / "own.toml"))
+    return Pipeline(tmp_path / "home", clock=ManualClock(), catalogue=str(tmp_path / "own.toml"), tick_s=tick_s)
 
 
 def request(number: int, tenant: str = "one", priority: str = "normal") -> Json:
@@ -35,7 +35,7 @@ def order_of(pipeline: Pipeline, ids: list[str]) -> list[str]:
 
 @pytest.mark.slow
 def test_tenants_share_a_limited_model_equally_whatever_their_backlogs(tmp_path: Path):
-    pipeline = limited(tmp_path)
+    pipeline = limited(tmp_path, tick_s=5.0)
     backlog = {"large": 500, "middle": 300, "small": 200}
     tenant_of = {}
     for tenant, jobs in backlog.items():

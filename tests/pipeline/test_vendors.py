@@ -8,7 +8,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,13 @@ _numbers = count(1)
 def with_inbox(pipeline: VendorPipeline) -> VendorPipeline:
     """Put the pictures into the inbox that requests name."""
     for seed, uri in enumerate((FIRST, LAST)):
-        data = render_image("a quiet lake", width=1280, height=720, seed=seed, media_type="image/png", detail=0.5)
-        pipeline.put(uri.rpartition("/")[2], data, "image/png")
+        pipeline.put(uri.rpartition("/")[2], _lake(seed), "image/png")
     return pipeline
+
+
+@lru_cache(maxsize=2)
+def _lake(seed: int) -> bytes:
+    return render_image("a quiet lake", width=1280, height=720, seed=seed, media_type="image/png", detail=0.5)
 
 
 @pytest.fixture(scope="module")
