@@ -23,6 +23,7 @@ from shared.simulators.vendor_core import VendorCore
 from shared.simulators.vendor_faults import WEBHOOK, canonical
 from shared.simulators.vendor_http import Refused, between, check, filled
 from shared.simulators.vendor_media import image, spoiled
+from shared.simulators.vendor_text import platform_named
 
 LOADING_S = 20.0
 MAX_TOKENS = 1024  # when the request names none
@@ -207,7 +208,13 @@ def _written(prompt: str, system: str, body: Mapping[str, Any]) -> str:
         return json.dumps({"text": _plain(prompt, system, max(1, most - 4), body.get("seed", 0))})
     try:
         return render_text(
-            prompt, task="general", schema=schema, max_tokens=most, seed=body.get("seed", 0), system=system or None
+            prompt,
+            task="general",
+            platform=platform_named(system),
+            schema=schema,
+            max_tokens=most,
+            seed=body.get("seed", 0),
+            system=system or None,
         )[0]
     except InvalidCall as error:
         raise Refused(400, f"response_format: {error}", field="response_format") from None

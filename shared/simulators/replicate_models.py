@@ -17,6 +17,7 @@ from typing import Any
 from shared.providers.studio.text import count_tokens, render_text
 from shared.simulators.vendor_http import Refused, between, check, filled
 from shared.simulators.vendor_media import image, spoiled, video
+from shared.simulators.vendor_text import platform_named
 
 Input = Mapping[str, Any]
 
@@ -189,7 +190,8 @@ def _pictures(given: Input, *, is_list: bool) -> Product:
 def _words(given: Input, *, by_token: bool) -> Product:
     prompt, system = str(given.get("prompt", "")), given.get("system_prompt") or ""
     most = _whole(given.get("max_tokens", given.get("max_new_tokens")), 512)
-    text, _ = render_text(prompt, task="general", max_tokens=most, seed=_whole(given.get("seed"), 0))
+    seed, platform = _whole(given.get("seed"), 0), platform_named(system)
+    text, _ = render_text(prompt, task="general", platform=platform, max_tokens=most, seed=seed)
     tokens = {"input_token": count_tokens(prompt + system), "output_token": count_tokens(text)}
     return Product("text", text=text, is_list=True, billed=tokens if by_token else {"gpu_second": 0})
 

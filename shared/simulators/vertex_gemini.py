@@ -6,14 +6,12 @@ Billed is what `usageMetadata` reports. A blocked prompt or output is HTTP 200 a
 from __future__ import annotations
 
 import base64
-import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from shared.domain.dimensions import image_pixels
-from shared.domain.platforms import PLATFORMS
 from shared.domain.times import to_text
 from shared.errors import InvalidCall
 from shared.providers.studio.text import CHARS_PER_TOKEN, count_tokens, render_text
@@ -23,6 +21,7 @@ from shared.simulators.vendor_core import VendorCore
 from shared.simulators.vendor_faults import WEBHOOK
 from shared.simulators.vendor_http import Refused, check
 from shared.simulators.vendor_media import image, spoiled
+from shared.simulators.vendor_text import platform_named
 from shared.simulators.vertex_blocks import (
     IMAGE_REASON,
     OUTPUT_MESSAGE,
@@ -143,12 +142,11 @@ def _text(order: _Order) -> str:
         raise Refused(400, "a response schema needs the response MIME type application/json")
     if schema is None and wants_json:
         schema = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
-    platform = next((name for name in PLATFORMS if _names(name, order.system)), None)
     try:
         return render_text(
             order.prompt,
             task="general",
-            platform=platform,
+            platform=platform_named(order.system),
             schema=schema,
             max_tokens=NATURAL_TOKENS * (8 if schema else 1),
             seed=order.dice,
@@ -156,11 +154,6 @@ def _text(order: _Order) -> str:
         )[0]
     except InvalidCall as error:
         raise Refused(400, f"Invalid response schema: {error}") from None
-
-
-def _names(platform: str, system: str) -> bool:
-    word = r"\bX\b|(?i:\btwitter\b)" if platform == "x" else rf"(?i:\b{re.escape(platform)}\b)"
-    return re.search(word, system) is not None
 
 
 def _json_schema(schema: Any) -> Any:

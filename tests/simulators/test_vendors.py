@@ -18,11 +18,13 @@ import pytest
 from PIL import Image
 
 from shared.clock import ManualClock
+from shared.domain.platforms import PLATFORMS, brief
 from shared.errors import SettingsError
 from shared.simulators import vendor_media
 from shared.simulators.vendor_core import VendorCore
 from shared.simulators.vendor_faults import FaultPlan
 from shared.simulators.vendor_http import Refused, between, check, filled
+from shared.simulators.vendor_text import platform_named
 from shared.simulators.vendors import Vendors
 
 TEXT = "/v1/projects/p1/locations/global/publishers/google/models/gemini-3.5-flash:generateContent"
@@ -400,3 +402,12 @@ def test_a_wrong_shape_is_refused_where_it_is_wrong(value: Any, field: str):
     with pytest.raises(Refused) as caught:
         check(value, shape)
     assert (caught.value.status, caught.value.field) == (400, field)
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_a_model_understands_the_platform_that_its_instructions_name(platform: str):
+    assert platform_named(f"Be kind. {brief(PLATFORMS[platform])}") == platform
+
+
+def test_a_model_without_a_platform_in_its_instructions_takes_none():
+    assert platform_named("Be kind, and explain the axes x and y.") is None
