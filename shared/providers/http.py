@@ -291,6 +291,13 @@ def _told(message: str, private: Private) -> str:
     return "" if repeats(said, private) else f": {words}"
 
 
+def private_texts(params: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what of a call must not come back in an error: its prompts, its system text and its schema."""
+    schema = params.get("response_schema")
+    texts = (params.get(name) for name in ("prompt", "negative_prompt", "system"))
+    return (*(text for text in texts if text), *([json.dumps(schema, ensure_ascii=False)] if schema else []))
+
+
 def repeats(message: str, private: Private) -> bool:
     """Whether *message* has three words of a text in *private* side by side, or all of it; punctuation is no matter."""
     said = " ".join(_WORD.findall(message.casefold()))

@@ -10,7 +10,6 @@ huggingface.co/docs/inference-providers: guides/structured-output, pricing.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +20,7 @@ import httpx
 from shared.domain.pricing import media_of
 from shared.errors import Ambiguous, Blocked, InvalidCall, ModelGone, ProviderFault, RateLimited, Unavailable
 from shared.ports import Asset, BlobStore, Call, Done, Json, NotAccepted, Pending
-from shared.providers.http import LONGEST_WAIT_S, Private, VendorHttp, retry_after_s
+from shared.providers.http import LONGEST_WAIT_S, VendorHttp, private_texts, retry_after_s
 from shared.providers.inputs import as_url
 
 MAX_INLINE_BYTES = 7 * 2**20
@@ -101,14 +100,8 @@ class HuggingFaceProvider:
         return Done((Asset(media_type, data=answer.content),), {})
 
     def _create(self, path: str, body: Json, call: Call, headers: Mapping[str, str] | None = None) -> httpx.Response:
-        hidden = _private(call.params)
+        hidden = private_texts(call.params)
         return self._http.create(path, body, timeout_s=call.timeout_s, private=hidden, headers=headers, judge=_judge)
-
-
-def _private(params: Json) -> Private:
-    schema = params.get("response_schema")
-    texts = [params.get(name) or "" for name in ("prompt", "system", "negative_prompt")]
-    return (*texts, json.dumps(schema, ensure_ascii=False) if schema else "")
 
 
 # ---------------------------------------------------------------- what is asked

@@ -18,16 +18,15 @@ replicate.com/changelog/2025-10-16-prediction-deadlines.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from shared.domain.times import to_text
 from shared.errors import Ambiguous, InvalidCall, ProviderFault
 from shared.ports import BlobStore, Call, Clock, Done, Json, NotAccepted, Pending
-from shared.providers.http import NotAnswered, UnknownThere, VendorHttp
+from shared.providers.http import NotAnswered, UnknownThere, VendorHttp, private_texts
 from shared.providers.inputs import as_url
 from shared.providers.replicate_outcome import POLL_S, as_object, handle_of, judge, read
 
@@ -42,7 +41,6 @@ MOST_BYTES = 10_000_000  # as data where no link can be made
 _FILES = ("image", "last_frame")
 _FILE_LISTS = ("reference_images", "inputs")
 _ALL_FILES = frozenset({*_FILES, *_FILE_LISTS})
-_TEXTS = ("prompt", "negative_prompt", "system")
 
 
 class ReplicateProvider:
@@ -70,7 +68,7 @@ class ReplicateProvider:
             body["webhook"], body["webhook_events_filter"] = self._webhook(call), ["completed"]
         deadline = {"Cancel-After": f"{call.row.max_gpu_seconds or DEADLINE_S}s"}
         answer = self._http.create(
-            path, body, timeout_s=call.timeout_s, private=_texts(call.params), headers=deadline, judge=judge
+            path, body, timeout_s=call.timeout_s, private=private_texts(call.params), headers=deadline, judge=judge
         )
         prediction = self._http.read(answer)
         return read(handle_of(call, prediction, self._clock.now()), prediction, self._http.download)
@@ -178,11 +176,6 @@ def _values(call: Call) -> Json:
 def _path(known: Json) -> str:
     """Where a prediction is, or the one that a handle is of."""
     return f"/v1/predictions/{quote(str(known['id']), safe='')}"
-
-
-def _texts(params: Mapping[str, Any]) -> tuple[str, ...]:
-    """The texts in a call that must not come back in an error."""
-    return tuple(str(params[name]) for name in _TEXTS if params.get(name))
 
 
 def _is_alike(prediction: Json, call: Call) -> bool:

@@ -25,7 +25,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.ports import Asset, BlobStore, Call, Done, Json, NotAccepted, Pending
-from shared.providers.http import NotAnswered, UnknownThere, VendorHttp, message_of
+from shared.providers.http import NotAnswered, UnknownThere, VendorHttp, message_of, private_texts
 from shared.providers.inputs import as_url
 
 API_VERSION = "2024-11-06"
@@ -105,8 +105,8 @@ class RunwayProvider:
             ProviderFault: as `shared.providers.http` says; AccountRefused also when there are too few credits.
         """
         path, body = _request(call, self._blobs)
-        private = (body["promptText"], call.params.get("negative_prompt") or "")
-        answer = self._http.create(path, body, timeout_s=call.timeout_s, private=private, judge=_judge)
+        hidden = private_texts(call.params)
+        answer = self._http.create(path, body, timeout_s=call.timeout_s, private=hidden, judge=_judge)
         task = self._http.read(answer).get("id")
         if not isinstance(task, str) or not task:
             raise Ambiguous(f"runway answered {answer.status_code} without the id of a task")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from google.genai.types import HarmBlockThreshold, HarmCategory, Image, Part, SafetySetting
 
 from shared.ports import BlobStore, Call
+from shared.providers.http import private_texts
 from shared.providers.inputs import for_google
 from shared.providers.vertex_errors import Asked, built
 
@@ -30,10 +30,7 @@ def worded(call: Call) -> str:
 
 def asked(call: Call) -> Asked:
     """Return what an error of the call may be about, and what its message must not repeat."""
-    schema = call.params.get("response_schema")
-    texts = (call.params.get(name) for name in ("prompt", "negative_prompt", "system"))
-    private = (*(text for text in texts if text), *([json.dumps(schema)] if schema else []))
-    return Asked(private, call.model, any(call.params.get(name) for name in _FILES))
+    return Asked(private_texts(call.params), call.model, any(call.params.get(name) for name in _FILES))
 
 
 def labels(call: Call) -> dict[str, str]:

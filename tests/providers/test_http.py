@@ -34,6 +34,7 @@ from shared.providers.http import (
     fault_of,
     lost,
     message_of,
+    private_texts,
     repeats,
     retry_after_s,
 )
@@ -518,3 +519,9 @@ def test_a_file_without_end_is_not_read(http: VendorHttp, vendor: Vendor, monkey
     monkeypatch.setattr(vendor_http, "MAX_FILE_BYTES", 2 * CHUNK)
     assert len(list(http.download(f"{vendor.url}/files/a.mp4"))) == 2
     assert MAX_FILE_BYTES == 4 * 2**30
+
+
+def test_the_words_of_a_schema_are_private_too_as_a_vendor_would_repeat_them():
+    schema = {"title": "Größe der Brücke in Metern"}
+    hidden = private_texts({"prompt": "A bridge", "system": None, "response_schema": schema})
+    assert repeats("Unknown field in 'Größe der Brücke in Metern'", hidden)
