@@ -55,7 +55,8 @@ def _params(job: Job, attempt: Attempt, pieces_per_call: int) -> dict[str, objec
     if "count" in params:
         made = attempt.part * pieces_per_call
         params["count"] = min(pieces_per_call, int(params["count"]) - made)
-        params["seed"] = int(params.get("seed", 0)) + made  # the same seed would make the same piece again
+        # The same seed would make the same piece again; vendors take no more than 31 bits.
+        params["seed"] = (int(params.get("seed", 0)) + made) % 2**31
     return params
 
 

@@ -60,6 +60,15 @@ def test_four_pictures_are_four_calls_of_one_attempt_and_each_is_another_picture
     assert result_of(job)["attempts"] == 1
 
 
+def test_the_seeds_of_later_pictures_stay_within_what_vendors_take(tmp_path: Path):
+    system, seeds = pipeline(tmp_path), []
+    provider = system.services.provider("offline")
+    real = provider.start
+    provider.start = lambda call: (seeds.append(call.params["seed"]), real(call))[1]  # type: ignore[method-assign]
+    system.run({**FOUR, "count": 3, "seed": 2**31 - 1})
+    assert seeds == [2**31 - 1, 0, 1]
+
+
 @pytest.mark.parametrize("part", range(4))
 def test_whoever_dies_during_a_call_loses_and_repeats_none_of_the_others(tmp_path: Path, part: int):
     system = pipeline(tmp_path, clock=ManualClock())
