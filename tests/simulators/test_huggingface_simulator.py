@@ -12,7 +12,6 @@ import jsonschema
 import pytest
 from PIL import Image
 
-from shared.clock import ManualClock
 from shared.simulators.vendor_http import Refused
 from shared.simulators.vendors import Vendors
 
@@ -26,19 +25,6 @@ SCHEMA = {
     "required": ["title", "tags"],
     "additionalProperties": False,
 }
-
-
-@pytest.fixture(scope="module")
-def refusing() -> Iterator[Vendors]:
-    """One server for all requests that are refused: none of them leaves anything behind."""
-    with Vendors(clock=ManualClock()) as running:
-        yield running
-
-
-@pytest.fixture
-def vendors(clock: ManualClock) -> Iterator[Vendors]:
-    with Vendors(clock=clock) as running:
-        yield running
 
 
 @pytest.fixture

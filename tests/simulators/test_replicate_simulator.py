@@ -15,7 +15,6 @@ import httpx
 import pytest
 from PIL import Image
 
-from shared.clock import ManualClock
 from shared.simulators.replicate import ReplicateApi
 from shared.simulators.vendor_http import Refused
 from shared.simulators.vendors import WEBHOOK_SECRET, Vendors
@@ -38,19 +37,6 @@ class Receiver(Handler):
     def respond(self) -> None:
         received.append(({name.lower(): value for name, value in self.headers.items()}, self.body()))
         self.answer(statuses.pop(0) if statuses else 200)
-
-
-@pytest.fixture(scope="module")
-def refusing() -> Iterator[Vendors]:
-    """One server for all requests that are refused: none of them leaves anything behind."""
-    with Vendors(clock=ManualClock()) as running:
-        yield running
-
-
-@pytest.fixture
-def vendors(clock: ManualClock) -> Iterator[Vendors]:
-    with Vendors(clock=clock) as running:
-        yield running
 
 
 @pytest.fixture

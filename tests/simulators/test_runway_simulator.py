@@ -26,19 +26,6 @@ VEO = {"model": "veo3.1_fast", "promptText": "a cat", "ratio": "1280:720", "dura
 OMNI = {"model": "gemini_omni_flash", "promptText": "a cat", "duration": 3}
 
 
-@pytest.fixture(scope="module")
-def refusing() -> Iterator[Vendors]:
-    """One server for all requests that are refused: none of them leaves anything behind."""
-    with Vendors(clock=ManualClock()) as running:
-        yield running
-
-
-@pytest.fixture
-def vendors(clock: ManualClock) -> Iterator[Vendors]:
-    with Vendors(clock=clock) as running:
-        yield running
-
-
 @pytest.fixture
 def web(vendors: Vendors) -> Iterator[httpx.Client]:
     with client_of(vendors) as client:

@@ -38,12 +38,6 @@ def asked(words: str = "a red kite") -> dict[str, Any]:
 
 
 @pytest.fixture
-def vendors(clock: ManualClock) -> Iterator[Vendors]:
-    with Vendors(clock=clock) as running:
-        yield running
-
-
-@pytest.fixture
 def web(vendors: Vendors) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=vendors.url, headers=WITH_TOKEN, timeout=PATIENCE_S, verify=False) as client:
         yield client
