@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from shared import bootstrap, log
+from shared.adapters.local_bus import LocalBus
 from shared.bootstrap import Services
 from shared.settings import Settings
 
@@ -21,8 +22,9 @@ def open_services(settings: Settings) -> Services:
 def demand_usable(services: Services) -> None:
     """Raise SettingsError or CatalogueError now for what would otherwise only show while a job is under way."""
     _ = services.catalogue, services.safety_rules
-    for name in services.settings.providers:
-        services.provider(name)
+    if services.settings.calls_vendors or isinstance(services.bus, LocalBus):
+        for name in services.settings.providers:
+            services.provider(name)
 
 
 def show(options: argparse.Namespace, document: Any, text: str) -> None:

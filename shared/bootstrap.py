@@ -232,8 +232,9 @@ class Services:
             return self._built[name]
 
     def _build_provider(self, name: str) -> Provider:
-        missing = missing_credentials(name, self.settings)
-        if missing:
+        if not self.settings.calls_vendors:
+            raise SettingsError("no vendor is called from here: ATELIER_CALLS_VENDORS is false")
+        if missing := missing_credentials(name, self.settings):
             raise SettingsError(f"provider {name} needs {missing}")
         return _PROVIDERS[name](self)
 
@@ -256,7 +257,9 @@ def catalogue_of(settings: Settings) -> Catalogue:
 
 
 def missing_credentials(provider: str, settings: Settings) -> str:
-    """Return the setting without which a vendor cannot be called; empty when nothing is missing."""
+    """Return the setting without which a vendor cannot be called; empty when nothing is missing here."""
+    if not settings.calls_vendors:
+        return ""
     needed = {
         "vertex": "vertex_project",
         "runway": "runway_api_secret",
@@ -359,7 +362,7 @@ def services() -> Services:
             import sys
 
             settings = Settings.from_environment(os.environ)
-            log.configure(settings.log_level, sys.stdout)
+            log.configure(settings.log_level, sys.stdout, os.environ.get("GOOGLE_CLOUD_PROJECT", ""))
             _services = build(settings)
             atexit.register(_services.close)
         return _services

@@ -33,10 +33,13 @@ def bound(**fields: Any) -> Iterator[None]:
         _bound.reset(token)
 
 
-def configure(level: str, stream: IO[str]) -> None:
-    """Write the lines of level *level* and above to *stream*; calling it again replaces the stream."""
+def configure(level: str, stream: IO[str], project: str = "") -> None:
+    """Write the lines of level *level* and above to *stream*; calling it again replaces the stream.
+
+    *project*: the Google Cloud project in which Cloud Logging shows all lines of a trace together.
+    """
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(JsonFormatter(project))
     # What no line of ours shows need not be found out for each (docs.python.org/3/howto/logging.html#optimization).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     log.handlers[:] = [handler]
@@ -46,6 +49,10 @@ def configure(level: str, stream: IO[str]) -> None:
 
 class JsonFormatter(logging.Formatter):
     """One record as one line of JSON."""
+
+    def __init__(self, project: str = "") -> None:
+        super().__init__()
+        self._traces = f"projects/{project}/traces/" if project else ""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without a line break at its end."""
@@ -57,7 +64,7 @@ class JsonFormatter(logging.Formatter):
             **{key: record.__dict__[key] for key in record.__dict__.keys() - _STANDARD},
         }
         if trace := line.pop("trace", None):
-            line["logging.googleapis.com/trace"] = trace
+            line["logging.googleapis.com/trace"] = self._traces + trace
         if record.exc_info and record.exc_info[0]:
             # The frames tell where; the exception's own text may hold a prompt, so only its class is written.
             line["exception"] = record.exc_info[0].__name__

@@ -84,6 +84,11 @@ class Settings:
         "https://www.googleapis.com/oauth2/v1/certs", "Where the keys are that tokens are signed with."
     )
     providers: tuple[str, ...] = setting(("offline",), "Vendors that may be used, separated by commas.", read=_names)
+    calls_vendors: bool = setting(
+        default=True,
+        meaning="Whether this process calls vendors itself. Where not, as in every deployed function but `generate`, "
+        "their credentials are not missed.",
+    )
     vertex_project: str = setting(
         "", "The Google Cloud project whose Vertex AI is called; credentials are its default."
     )

@@ -65,6 +65,13 @@ def test_the_trace_stands_where_cloud_logging_looks_for_it(stream):
     assert "trace" not in line
 
 
+def test_in_a_project_the_trace_has_the_name_by_which_cloud_logging_joins_its_lines(stream):
+    configure("INFO", stream, "my-project")
+    with bound(trace="abc"):
+        log.info("a")
+    assert lines(stream)[0]["logging.googleapis.com/trace"] == "projects/my-project/traces/abc"
+
+
 def test_an_exception_is_told_by_its_class_and_frames_and_not_by_its_text(stream):
     try:
         raise RuntimeError("a prompt that nobody should read")

@@ -173,6 +173,19 @@ def test_a_vendor_without_its_credentials_is_passed_over_and_the_missing_setting
     assert second["error"].count(told) == 1
 
 
+def test_where_no_vendor_is_called_from_its_credentials_are_not_missed(tmp_path):
+    asked = write_lines(tmp_path / "q.jsonl", picture("a", model="gemini-3.1-flash-image", fallback=False))
+    settings = {"ATELIER_PROVIDERS": "vertex", "ATELIER_CALLS_VENDORS": "false"}
+    found = CommandLine(tmp_path / "home")("quote", asked, "--json", **settings)
+    assert [c["model"] for c in found.json["quotes"][0]["candidates"]] == ["gemini-3.1-flash-image"]
+
+
+def test_the_local_system_says_at_once_that_it_calls_no_vendor(tmp_path):
+    asked = write_lines(tmp_path / "q.jsonl", picture("a"))
+    found = CommandLine(tmp_path / "home")("run", asked, ATELIER_CALLS_VENDORS="false")
+    assert (found.code, found.err) == (2, "error: no vendor is called from here: ATELIER_CALLS_VENDORS is false\n")
+
+
 def test_without_any_provider_a_request_is_refused_and_says_so(tmp_path):
     atelier = CommandLine(tmp_path / "home")
     asked = [picture("a"), picture("b", model="offline-image-fine"), note("c")]
