@@ -172,9 +172,9 @@ def _measure(kind: str, pause_s: float) -> dict[str, Any]:
     return _per_job(system.tallies, count)
 
 
-def _system(home: Path, clock: Clock) -> Counted:
+def _system(home: Path, clock: Clock, *, budget_shards: int = 1) -> Counted:
     bus = CountedBus(str(home / "bus.db"), clock, subscriptions=wiring.subscriptions())
-    services = bootstrap.build(Settings(home=str(home)), clock, bus=bus)
+    services = bootstrap.build(Settings(home=str(home), budget_shards=budget_shards), clock, bus=bus)
     provider = TimedProvider(services.provider("offline"))
     services._providers["offline"] = provider
     return Counted(services, bus, provider)
