@@ -28,7 +28,15 @@ from requests.adapters import HTTPAdapter
 
 from shared.adapters import blob_rules, gcs_errors
 from shared.adapters.google_cloud import line, no_credentials
-from shared.errors import BlobExists, BlobNotFound, BlobTooLarge, InvalidBlobName, SettingsError, StoreUnavailable
+from shared.errors import (
+    BlobExists,
+    BlobNotFound,
+    BlobTooLarge,
+    InvalidBlobName,
+    SettingsError,
+    StoreUnavailable,
+    StoreUnusable,
+)
 from shared.log import log
 from shared.ports import BlobInfo
 
@@ -164,7 +172,10 @@ class CloudStorageBlobStore:
         try:
             with gcs_errors.translated(_uri_of(blob)):
                 _send(blob, data, content_type=media_type, if_generation_match=generation)
-        except exceptions.PreconditionFailed:
+        except (exceptions.PreconditionFailed, StoreUnusable) as refused:
+            # Where an object is in the way, who may create but not delete may be told of that and not of the object.
+            if isinstance(refused, StoreUnusable) and (generation != 0 or self.stat(uri) is None):
+                raise
             # The client asks again when an answer is lost, and is then refused because of the object it has made.
             blob = self._blob(uri)
             if not _bears(blob, mark):

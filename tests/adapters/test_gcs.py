@@ -134,6 +134,32 @@ def test_a_create_whose_answer_is_lost_succeeds_once(
         blobs.create(URI, data, "video/mp4")
 
 
+def test_who_may_create_but_not_delete_is_refused_over_an_object_and_finds_that_it_exists(
+    server: CloudStorage, blobs: CloudStorageBlobStore
+) -> None:
+    blobs.create(URI, b"first", "text/plain")
+    server.fail("/upload", status=403)
+    with pytest.raises(BlobExists):
+        blobs.create(URI, b"second", "text/plain")
+    assert blobs.read(URI, 10) == b"first"
+
+
+def test_who_may_create_but_not_delete_finds_its_own_object_when_the_answer_is_lost(
+    server: CloudStorage, blobs: CloudStorageBlobStore
+) -> None:
+    server.fail("/upload", drop=True, after=True)
+    server.fail("/upload", status=403)
+    assert blobs.create(URI, b"own", "text/plain") == blobs.stat(URI)
+
+
+def test_who_may_not_create_is_told_so_where_there_is_no_object(
+    server: CloudStorage, blobs: CloudStorageBlobStore
+) -> None:
+    server.fail("/upload", status=403)
+    with pytest.raises(StoreUnusable, match="no permission"):
+        blobs.create(URI, b"first", "text/plain")
+
+
 def test_a_replacement_whose_answer_is_lost_succeeds_once(server: CloudStorage, blobs: CloudStorageBlobStore) -> None:
     first = blobs.create(URI, b"first", "text/plain")
     server.fail("/upload", drop=True, after=True)

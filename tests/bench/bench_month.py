@@ -34,7 +34,7 @@ IMAGE_GIB = 0.35  # a function's image beyond what it shares with the others; es
 SECRETS = 2
 SHARDS = 8  # as deployed by default
 REQUEST_LOG_BYTES = 1_000  # of the line that Cloud Run itself writes for a request; estimated
-CONDITIONS_OF_SLO = 4  # two burn rates of two windows each
+CONDITIONS_OF_SLO = 6  # two burn rates of two windows and a floor each
 # cloud.google.com/stackdriver/pricing, how metric data is counted
 POINT_BYTES = {"counter": 8, "gauge": 8, "distribution": 80}
 
