@@ -22,6 +22,7 @@ resource "google_firestore_database" "this" {
   type                              = "FIRESTORE_NATIVE"
   point_in_time_recovery_enablement = "POINT_IN_TIME_RECOVERY_ENABLED"
   delete_protection_state           = "DELETE_PROTECTION_ENABLED"
+  depends_on                        = [google_project_service.this]
 }
 
 resource "google_firestore_index" "composite" {
@@ -52,5 +53,19 @@ resource "google_firestore_field" "expire_at" {
   dynamic "index_config" {
     for_each = contains(try(local.indexes[each.value].single, []), "expire_at") ? [] : [true]
     content {}
+  }
+}
+
+# A role is for the whole project; the condition leaves this one database of it.
+# cloud.google.com/firestore/docs/security/iam
+resource "google_project_iam_member" "documents" {
+  for_each = local.functions
+  project  = var.project_id
+  role     = "roles/datastore.user"
+  member   = "serviceAccount:${google_service_account.function[each.key].email}"
+
+  condition {
+    title      = "the database ${var.database}"
+    expression = "resource.name == \"projects/${var.project_id}/databases/${google_firestore_database.this.name}\""
   }
 }

@@ -1,0 +1,103 @@
+# Values that are refused before anything is planned. A variable fails in one way per run, so that every rule is seen;
+# one whose rule looks at another variable is only looked at when that other one is right.
+
+variables {
+  project_id = "project-1"
+}
+
+run "wrong_words" {
+  command = plan
+
+  variables {
+    alert_emails            = ["on call"]
+    alert_thresholds        = { latency = 900 }
+    archive                 = "atelier.zip"
+    billing_account         = "012345"
+    daily_budget_usd        = "1,000"
+    tenant_daily_budget_usd = "-5"
+    user_daily_budget_usd   = "0.0000001"
+    inbox_days              = 7
+    monthly_budget          = 0.5
+    operators               = ["allUsers"]
+    publishers              = ["allAuthenticatedUsers"]
+    readers                 = ["ann@example.com"]
+    region                  = "eu"
+    repository              = "https://github.com/somebody/atelier"
+    runbook_url             = "README.md"
+    scaling                 = { generator = { max_instances = 1 } }
+    schedules               = { Morning = { cron = "0 6 * * *", request = "{\"kind\": \"text\", \"prompt\": \"The harbour\"}" } }
+    secret_versions         = { OPENAI_KEY = 1 }
+    settings                = { MAX_ATEMPTS = "3" }
+  }
+
+  expect_failures = [
+    var.alert_emails,
+    var.alert_thresholds,
+    var.archive,
+    var.billing_account,
+    var.daily_budget_usd,
+    var.tenant_daily_budget_usd,
+    var.user_daily_budget_usd,
+    var.inbox_days,
+    var.monthly_budget,
+    var.operators,
+    var.publishers,
+    var.readers,
+    var.region,
+    var.repository,
+    var.runbook_url,
+    var.scaling,
+    var.schedules,
+    var.secret_versions,
+    var.settings,
+  ]
+}
+
+run "figures_out_of_range" {
+  command = plan
+
+  variables {
+    scaling         = { generate = { concurrency = 0 } }
+    schedules       = { morning = { cron = "6 o'clock", request = "{\"kind\": \"text\", \"prompt\": \"The harbour\"}" } }
+    secret_versions = { HUGGINGFACE_TOKEN = 0 }
+    settings        = { RUNWAY_API_SECRET = "key_1" }
+  }
+
+  expect_failures = [var.scaling, var.schedules, var.secret_versions, var.settings]
+}
+
+run "what_is_none" {
+  command = plan
+
+  variables {
+    schedules = { morning = { cron = "0 6 * * *", request = "[\"kind\", \"prompt\"]" } }
+    settings  = { PROVIDERS = "offline" }
+    vendors   = ["vertx"]
+  }
+
+  expect_failures = [var.schedules, var.settings, var.vendors]
+}
+
+run "what_does_not_go_together" {
+  command = plan
+
+  variables {
+    outputs_days   = 365
+    schedules      = { morning = { cron = "0 6 * * *", request = "{\"kind\": \"text\", \"prompt\": \"The harbour\", \"request_id\": \"1\"}" } }
+    settings       = { CACHE_S = "31536000" }
+    vendors        = ["vertex", "runway"]
+    webhook_public = true
+  }
+
+  expect_failures = [var.outputs_days, var.schedules, var.vendors, var.webhook_public]
+}
+
+run "more_instances_kept_than_allowed" {
+  command = plan
+
+  variables {
+    scaling = { ops = { min_instances = 4 } }
+  }
+
+  expect_failures = [google_cloudfunctions2_function.this]
+}
