@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from functions import _job_commands, _model_commands, _run, _system_commands, _up
+from functions import _dashboards, _job_commands, _model_commands, _run, _system_commands, _up
 from shared.adapters.blob_rules import LONGEST_LINK_S
 from shared.domain.money import parse_usd
 from shared.errors import PipelineError, Retryable
@@ -18,6 +18,7 @@ from shared.settings import Settings
 
 DID_NOT_SUCCEED, WRONG_USAGE = 1, 2
 LARGEST_PORT = 65_535
+LONGEST_WAIT_S = 86_400
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--port", type=_port, default=8080, help="of the ops page on localhost (default 8080)")
     submit = command("submit", _job_commands.submit, "publish the requests in a file and print their job ids")
     submit.add_argument("paths", nargs="+", metavar="PATH")
+    submit.add_argument("--wait", type=_patience, metavar="SECONDS", help="for their results; ends with 1 without them")
     status = command("status", _job_commands.status, "show where one job is")
     status.add_argument("job", metavar="JOB")
     status.add_argument(
@@ -97,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--port", type=_port, default=8090, help="on localhost (default 8090; 0: a free one)")
     simulate.add_argument("--faults", metavar="SPEC", help='JSON such as {"error_500": 0.1, "seed": 7}, or its file')
     command("tick", _system_commands.tick, "do one tick")
+    command("dashboards", _dashboards.dashboards, "write the metrics and dashboards of infra from their declarations")
     command("settings", _system_commands.settings, "show every setting, and which credentials are missing")
     return parser
 
@@ -116,6 +119,12 @@ def _port(text: str) -> int:
 def _seconds(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text) <= LONGEST_LINK_S):
         raise argparse.ArgumentTypeError(f"a link is valid for 1 to {LONGEST_LINK_S} seconds")
+    return int(text)
+
+
+def _patience(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= LONGEST_WAIT_S):
+        raise argparse.ArgumentTypeError(f"results are waited for 1 to {LONGEST_WAIT_S} seconds")
     return int(text)
 
 

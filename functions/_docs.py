@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from functions._dashboards import monitoring
 from shared.adapters import wiring
 from shared.metrics import METRICS
 from shared.settings import describe
 
 README = Path(__file__).parents[1] / "README.md"
+_AFTER = {"ratio": " times", "s": " s", "USD": " USD"}
 _PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
@@ -33,6 +35,23 @@ def metrics_table() -> str:
     """Every declared metric."""
     rows = ([_code(m.name), m.kind, m.unit, ", ".join(m.labels), m.meaning] for m in METRICS.values())
     return _markdown(["metric", "kind", "unit", "labels", "meaning"], rows)
+
+
+def alerts_table() -> str:
+    """Every alert and objective of `infra/monitoring.json`."""
+    table = monitoring()
+    alerts = ([_code(name), _limit(row), row["means"], row["do"]] for name, row in table["alerts"].items())
+    slos = ([_code(name), "its error budget burns", row["means"], row["do"]] for name, row in table["slos"].items())
+    return _markdown(["alert", "fires", "means", "do"], [*alerts, *slos])
+
+
+def _limit(alert: Mapping[str, Any]) -> str:
+    """When an alert fires, with the unit that people count in."""
+    word = "above" if "above" in alert else "below"
+    number, unit = alert[word], alert["unit"]
+    amount = f"{number:.0%}" if unit == "ratio" and number < 1 else f"{number:g}{_AFTER.get(unit, '')}"
+    lasting = f" for {alert['for_s'] // 60} min" if alert["for_s"] else ""
+    return f"{alert['severity']}, {word} {amount}{lasting}"
 
 
 def functions_table() -> str:
@@ -73,6 +92,7 @@ def _code(text: str) -> str:
 
 
 TABLES: Mapping[str, Callable[[], str]] = {
+    "alerts": alerts_table,
     "settings": settings_table,
     "metrics": metrics_table,
     "functions": functions_table,

@@ -21,7 +21,7 @@ from shared.bootstrap import Services
 from shared.domain import moves
 from shared.domain.breaker import BreakerState
 from shared.domain.budget import Scope
-from shared.domain.due import Release, Send, owed
+from shared.domain.due import Release, Send, is_stuck, owed
 from shared.domain.job import Job
 from shared.domain.release import Parked, release_order
 from shared.errors import StoreConflict
@@ -63,10 +63,18 @@ def _tend(loaded: Loaded, queues: set[str], services: Services) -> None:
         wait_s = QUEUE_LOOK_S if action.model in queues else services.settings.tick_s
         queues.add(action.model)
         again = now + timedelta(seconds=wait_s)
+    looked_at = replace(
+        loaded.job,
+        due_at=_within_deadline(loaded.job, now, again),
+        sent_again=loaded.job.sent_again + isinstance(action, Send),
+    )
     try:
-        services.jobs.commit(loaded, replace(loaded.job, due_at=_within_deadline(loaded.job, now, again)))
+        services.jobs.commit(loaded, looked_at)
     except StoreConflict:
         return
+    if is_stuck(loaded.job, action):
+        log.warning("job.stuck", extra={"job_id": loaded.job.job_id, "state": str(loaded.job.state)})
+        services.metrics.record("jobs_stuck", 1, {"state": str(loaded.job.state)})
     if isinstance(action, Send):
         log.info("tick.sent", extra={"job_id": loaded.job.job_id, "why": action.why})
         services.bus.publish([_message(loaded.job, action)])
@@ -116,6 +124,9 @@ def _roll_up(services: Services) -> None:
     budget = services.budgets.today(Scope("all"), services.clock.now())
     if budget.limit:
         services.metrics.record("budget_used", budget.used / budget.limit, {"scope": "all"})
+    services.metrics.record("budget_spent", budget.spent, {"scope": "all"})
+    services.metrics.record("budget_held", budget.held, {"scope": "all"})
+    services.metrics.record("budget_suspense", budget.suspense, {"scope": "all"})
     for breaker in services.breakers.all(BREAKERS_PAGE):
         row = services.catalogue.by_name.get(breaker.model)
         if row is not None:

@@ -62,7 +62,17 @@ METRICS: Mapping[str, Metric] = {
         Metric("refusals", "counter", "1", ("code",), "Refused requests by the code of the first error."),
         Metric("dead_letters", "counter", "1", ("topic",), "Events given up."),
         Metric("budget_used", "gauge", "1", ("scope",), "Used share of the day's budget, 0 to 1 (scope all)."),
+        Metric("budget_spent", "gauge", "1e-6{USD}", ("scope",), "What the day has cost so far (scope all)."),
+        Metric("budget_held", "gauge", "1e-6{USD}", ("scope",), "What jobs under way may yet cost (scope all)."),
+        Metric("budget_suspense", "gauge", "1e-6{USD}", ("scope",), "Money of the day in doubt (scope all)."),
         Metric("jobs_due", "gauge", "1", (), "Jobs the tick found due."),
+        Metric(
+            "jobs_stuck",
+            "counter",
+            "1",
+            ("state",),
+            "Looks of the tick, one per `ATELIER_STALE_S`, at a job that two events in a row have not moved.",
+        ),
     )
 }
 

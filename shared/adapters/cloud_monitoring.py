@@ -45,7 +45,7 @@ WRITE_TIMEOUT_S = 5.0  # for all calls of one flush together
 
 _INT64_MAX = 2**63 - 1
 _SHORTEST = timedelta(milliseconds=1)
-_UNITS = {"1e-6{USD}": "u{USD}"}  # our unit, in the words of the service's grammar
+UNITS = {"1e-6{USD}": "u{USD}"}  # our unit, in the words of the service's grammar
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +320,7 @@ class CloudMonitoringMetrics:
             "metric": {"type": TYPE_PREFIX + metric.name, "labels": point.series.labels},
             "resource": {"type": "generic_task", "labels": self._resource},
             "metric_kind": "GAUGE" if metric.kind == "gauge" else "CUMULATIVE",
-            "unit": _UNITS.get(metric.unit, metric.unit),
+            "unit": UNITS.get(metric.unit, metric.unit),
             "description": metric.meaning,
             "points": [{"interval": interval, "value": point.value}],
         }

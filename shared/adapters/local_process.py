@@ -5,16 +5,21 @@ A process id alone is used again by the system; with the time the process starte
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
 _UNKNOWN_START = "0"
 
 
+@functools.cache
 def process_owner() -> str:
-    """Return this process as "pid:starttime", e.g. "4711:8352011"."""
+    """Return this process as "pid:starttime", e.g. "4711:8352011"; read once, as that may take a millisecond."""
     pid = os.getpid()
     return f"{pid}:{_start_time(pid) or _UNKNOWN_START}"
+
+
+os.register_at_fork(after_in_child=process_owner.cache_clear)
 
 
 def owner_is_alive(owner: str) -> bool:

@@ -10,6 +10,8 @@ from shared.domain.job import AttemptState, Job, State
 
 Json = dict[str, Any]
 
+IN_VAIN = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Send:
@@ -38,6 +40,14 @@ def owed(job: Job, now: datetime) -> Send | Release | None:
     if job.state is State.PARKED:
         return Send("requests", {}, "follower") if job.follows else Release(job.waiting_for or "")
     return Send(None, {}, "stale")
+
+
+def is_stuck(job: Job, action: Send | Release | None) -> bool:
+    """Whether a due job should have moved by now: it was sent two events since it last did.
+
+    Not one that waits for a finished leader, or for capacity; and one event alone may be late, or its work long.
+    """
+    return isinstance(action, Send) and not job.is_finished and not job.follows and job.sent_again >= IN_VAIN
 
 
 def _owed_when_finished(job: Job, now: datetime) -> Send | None:

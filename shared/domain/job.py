@@ -161,6 +161,7 @@ class Job:
     Attributes:
         seq: counts the steps; an event carries the seq it moves on.
         due_at: when the tick must look at this job again, whatever happens; None: never.
+        sent_again: how many events the tick has sent it since it last moved.
         hold: micro-USD reserved in every one of `scopes` (paths of budget documents).
         choice: index into `candidates` of the one to try, or being tried.
         follows: job whose result this one waits for.
@@ -187,6 +188,7 @@ class Job:
     deadline_at: datetime | None = None
     finished_at: datetime | None = None
     due_at: datetime | None = None
+    sent_again: int = 0
     params: Json = field(default_factory=dict)
     prompt: Json = field(default_factory=dict)
     candidates: tuple[Candidate, ...] = ()
@@ -321,6 +323,7 @@ def moved(  # noqa: PLR0913 - one place knows all that changes with a step
         updated_at=now,
         finished_at=job.finished_at or (now if target in FINISHED else None),
         due_at=due_at,
+        sent_again=0,
         baton=None if topic is None else Baton(topic, {"job_id": job.job_id, "seq": seq, **(extra or {})}),
         timeline=(*job.timeline, entry(stage, now, target, note, started_at)),
         **changes,

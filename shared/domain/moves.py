@@ -44,7 +44,7 @@ class Moment:
 
 def leased(job: Job, attempt: Attempt, due_at: datetime) -> Job:
     """The job with a paid call about to be made. Its seq stays: the same event must be able to come back."""
-    return replace(job.with_attempt(attempt), updated_at=attempt.started_at, due_at=due_at)
+    return replace(job.with_attempt(attempt), updated_at=attempt.started_at, due_at=due_at, sent_again=0)
 
 
 def running(job: Job, attempt: Attempt, moment: Moment, poll_after_s: float) -> Job:

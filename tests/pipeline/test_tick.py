@@ -1,13 +1,15 @@
 """The tick: it sends lost events again, releases parked jobs in their order, and two of them do no harm."""
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from shared.adapters.log_metrics import LogMetrics
 from shared.domain.job import State
 from shared.errors import StoreConflict
-from tests.pipeline.harness import TEXT, Pipeline, assert_history
+from tests.pipeline.harness import IMAGE, TEXT, VIDEO, Pipeline, assert_history
 
 NOTE = {**TEXT, "request_id": "r"}
 
@@ -150,3 +152,95 @@ def test_a_tick_that_is_overtaken_by_a_stage_leaves_the_job_to_it(tmp_path: Path
     pipeline.tick()
     pipeline.settle()
     assert len(pipeline.results) == 1
+
+
+# ---------------------------------------------------------------- what it measures
+
+
+class Measured(LogMetrics):
+    """Keeps what was measured of one name after the other: (value, labels)."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, list[tuple[float, dict[str, str]]]] = {}
+
+    def record(self, name: str, value: float, labels: Mapping[str, str]) -> None:
+        super().record(name, value, labels)
+        self.found.setdefault(name, []).append((value, dict(labels)))
+
+
+def measured(pipeline: Pipeline) -> Measured:
+    """Replace the sink of a pipeline that has not run yet."""
+    sink = pipeline.services._built["metrics"] = Measured()
+    return sink
+
+
+def test_a_job_that_was_sent_its_event_twice_in_vain_is_stuck(tmp_path: Path):
+    pipeline = Pipeline(tmp_path, stale_s=100.0)
+    sink = measured(pipeline)
+    (job_id,) = pipeline.submit({**NOTE, "deadline_s": 3600})
+    pipeline.step("validate")
+    for looks in ([], [], [(1, {"state": "generating"})]):  # the event is sent, sent again, and has come to nothing
+        lose_everything(pipeline)
+        pipeline.clock.sleep(101)
+        pipeline.tick()
+        assert sink.found.get("jobs_stuck", []) == looks
+    pipeline.settle()
+    assert pipeline.job(job_id).state is State.SUCCEEDED
+    pipeline.clock.sleep(101)
+    pipeline.tick()
+    assert len(sink.found["jobs_stuck"]) == 1
+
+
+def test_a_job_that_moves_after_every_event_is_never_stuck(tmp_path: Path):
+    pipeline = Pipeline(tmp_path, stale_s=100.0)
+    sink = measured(pipeline)
+    (job_id,) = pipeline.submit({**NOTE, "deadline_s": 3600})
+    for step in ("validate", "generate", "quality_check", "record_cost"):
+        for _ in range(0 if step == "validate" else 2):
+            lose_everything(pipeline)
+            pipeline.clock.sleep(101)
+            pipeline.tick()
+        pipeline.step(step)
+    assert pipeline.job(job_id).state is State.SUCCEEDED
+    assert "jobs_stuck" not in sink.found
+
+
+def test_a_job_whose_end_at_its_deadline_comes_to_nothing_is_stuck(tmp_path: Path):
+    pipeline = Pipeline(tmp_path, stale_s=100.0)
+    sink = measured(pipeline)
+    pipeline.submit({**NOTE, "deadline_s": 60})
+    pipeline.step("validate")
+    for _ in range(3):
+        lose_everything(pipeline)
+        pipeline.clock.sleep(101)
+        pipeline.tick()
+    assert sink.found["jobs_stuck"] == [(1, {"state": "generating"})]
+
+
+def test_jobs_that_wait_for_capacity_another_job_or_their_vendor_are_not_stuck(tmp_path: Path):
+    catalogue = tmp_path / "own.toml"
+    catalogue.write_text(LIMITED)
+    pipeline = Pipeline(tmp_path, catalogue=str(catalogue), tick_s=5.0, stale_s=10.0, offline_render_s=300.0)
+    sink = measured(pipeline)
+    common = {**TEXT, "model": "narrow", "fallback": False, "cache": "off", "deadline_s": 3600}
+    queued = [{**common, "request_id": f"q{n}"} for n in range(8)]
+    twins = [{**VIDEO, "request_id": f"v{n}"} for n in range(2)]
+    pipeline.run(*queued, *twins)
+    assert {labels["reason"] for _, labels in sink.found["parked"]} == {"no_capacity"}
+    assert [labels["answer"] for _, labels in sink.found["cache_answers"]].count("follow") >= 1
+    assert "jobs_stuck" not in sink.found
+
+
+def test_the_tick_tells_what_the_day_has_spent_holds_and_doubts(tmp_path: Path):
+    pipeline = Pipeline(tmp_path, offline_faults={"ambiguous": 1, "models": ["offline-image-draft"]})
+    sink = measured(pipeline)
+    pipeline.run({**NOTE, "request_id": "a"}, {**IMAGE, "request_id": "b", "model": "offline-image-draft"})
+    pipeline.submit({**IMAGE, "request_id": "c", "cache": "off"})
+    pipeline.step("validate")
+    pipeline.clock.sleep(61)
+    pipeline.tick()
+    found = pipeline.audit()
+    for name, amount in (("spent", found.spent), ("held", found.held), ("suspense", found.suspense)):
+        value, labels = sink.found[f"budget_{name}"][-1]
+        assert (value, labels) == (amount, {"scope": "all"})
+        assert value > 0, name
