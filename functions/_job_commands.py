@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
 
 from functions import _runtime, fallback
 from functions._console import open_services, show
 from functions._decode import Event
 from functions._explain import explanation
 from functions._local import submit as publish
-from functions._request_files import read_entries
+from functions._request_files import Entry, read_entries
+from functions._run import jobs_of
 from shared.bootstrap import Services
 from shared.domain.job import Job, State
 from shared.domain.money import format_usd
@@ -20,11 +24,16 @@ from shared.errors import SettingsError
 from shared.ports import Message
 from shared.settings import Settings
 
+LOOK_EVERY_S = 1.0
+
 __all__ = ["REPLAY_FROM", "cancel", "explain", "replay", "status", "submit"]
 
 
 def submit(options: argparse.Namespace, settings: Settings) -> int:
-    """Publish the requests in files; they are carried out by `up`, or by the deployed functions."""
+    """Publish the requests in files; they are carried out by `up`, or by the deployed functions.
+
+    With `--wait`, return when all of them are finished or the time is over; 0 when every one has succeeded.
+    """
     services = open_services(settings)
     entries = read_entries(options.paths, settings.max_manifest_bytes)
     good = [e for e in entries if e.error is None]
@@ -33,8 +42,40 @@ def submit(options: argparse.Namespace, settings: Settings) -> int:
     bad = [{"file": e.file, "line": e.line, **asdict(e.error)} for e in entries if e.error]
     lines = [f"{r['job_id']}  {r['file']}:{r['line']}" for r in rows]
     lines += [f"not submitted  {b['file']}:{b['line']}  {b['message']}" for b in bad]
-    show(options, {"submitted": rows, "unreadable_lines": bad}, "\n".join(lines))
-    return 1 if bad else 0
+    document: dict[str, Any] = {"submitted": rows, "unreadable_lines": bad}
+    if options.wait is None:
+        show(options, document, "\n".join(lines))
+        return 1 if bad else 0
+    jobs = _awaited(good, options.wait, services)
+    document["jobs"] = [result_of(job) for job in jobs if job and job.is_finished]
+    lines += [_ending(entry, job) for entry, job in zip(good, jobs, strict=True)]
+    show(options, document, "\n".join(lines))
+    return 0 if not bad and all(job and job.state is State.SUCCEEDED for job in jobs) else 1
+
+
+def _awaited(entries: Sequence[Entry], wait_s: int, services: Services) -> list[Job | None]:
+    """Return the job of each request when all are finished, or as it is when the time is over."""
+    until = services.clock.now() + timedelta(seconds=wait_s)
+    jobs: list[Job | None] = [None] * len(entries)
+    while True:
+        left = [n for n, job in enumerate(jobs) if job is None or not job.is_finished]
+        for n, job in zip(left, jobs_of([entries[n] for n in left], services), strict=True):
+            jobs[n] = job
+        if all(job and job.is_finished for job in jobs) or services.clock.now() >= until:
+            return jobs
+        services.clock.sleep(LOOK_EVERY_S)
+
+
+def _ending(entry: Entry, job: Job | None) -> str:
+    """Tell how a job ended, or that it has not."""
+    if job is None:
+        return f"{entry.job_id}  not begun: does anything take in requests?"
+    told = f"{job.job_id}  {job.state}"
+    if not job.is_finished:
+        return f"{told}  unfinished"
+    result = result_of(job)
+    reasons = "; ".join(error["message"] for error in result["errors"])
+    return f"{told}  {result['cost_usd']} USD  {result['model'] or ''}  {reasons}".rstrip()
 
 
 def status(options: argparse.Namespace, settings: Settings) -> int:

@@ -41,7 +41,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     with (home / "log.jsonl").open("a", encoding="utf-8", buffering=1) as stream:
         log.configure(settings.log_level, stream)
         with _system(options, settings) as (services, check):
-            before = sum(job is not None and job.is_finished for job in _jobs_of(good, services))
+            before = sum(job is not None and job.is_finished for job in jobs_of(good, services))
             jobs = _carry_out(good, services, check, quiet=options.json)
             _write_report(report, jobs, services)
     if options.json:
@@ -101,14 +101,14 @@ def _carry_out(entries: Sequence[Entry], services: Services, check: Callable[[],
                 services.clock.sleep(LOOK_EVERY_S)
     finally:
         progress.close()
-    return list({job.job_id: job for job in _jobs_of(entries, services) if job is not None}.values())
+    return list({job.job_id: job for job in jobs_of(entries, services) if job is not None}.values())
 
 
 def _look(entries: list[Entry], services: Services, progress: Progress) -> list[Entry]:
     """Show how far a page of the unfinished requests is, and return all that are unfinished still."""
     page = entries[:PAGE]
     unfinished = []
-    for entry, job in zip(page, _jobs_of(page, services), strict=True):
+    for entry, job in zip(page, jobs_of(page, services), strict=True):
         if job is not None:
             progress.show(job)
         if job is None or not job.is_finished:
@@ -117,8 +117,8 @@ def _look(entries: list[Entry], services: Services, progress: Progress) -> list[
     return [*entries[PAGE:], *unfinished]
 
 
-def _jobs_of(entries: Sequence[Entry], services: Services) -> list[Job | None]:
-    """The job of each request; where its id was taken by other content, the job that says so."""
+def jobs_of(entries: Sequence[Entry], services: Services) -> list[Job | None]:
+    """Return the job of each request; where its id was taken by other content, the job that says so."""
     jobs: list[Job | None] = []
     for start in range(0, len(entries), PAGE):
         page = entries[start : start + PAGE]
