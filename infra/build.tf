@@ -50,8 +50,26 @@ locals {
     "storage.buckets.getIamPolicy",
   ]
 
-  # roles/pubsub.editor would also read and publish every event.
+  # What has no narrow role of its own: roles/pubsub.editor would also read and publish every event,
+  # roles/monitoring.editor switch APIs on.
   wiring = [
+    "monitoring.alertPolicies.create",
+    "monitoring.alertPolicies.delete",
+    "monitoring.alertPolicies.update",
+    "monitoring.dashboards.create",
+    "monitoring.dashboards.delete",
+    "monitoring.dashboards.update",
+    "monitoring.metricDescriptors.create",
+    "monitoring.metricDescriptors.delete",
+    "monitoring.notificationChannels.create",
+    "monitoring.notificationChannels.delete",
+    "monitoring.notificationChannels.update",
+    "monitoring.services.create",
+    "monitoring.services.delete",
+    "monitoring.services.update",
+    "monitoring.slos.create",
+    "monitoring.slos.delete",
+    "monitoring.slos.update",
     "pubsub.subscriptions.create",
     "pubsub.subscriptions.delete",
     "pubsub.subscriptions.update",
@@ -67,7 +85,6 @@ locals {
     "roles/cloudfunctions.developer",
     "roles/cloudscheduler.admin",
     "roles/datastore.indexAdmin",
-    "roles/monitoring.editor", # which may also switch APIs on
   ])
 
   # A function is deployed by who may act as its account and its build's, a push subscription as the pushes' account.
@@ -140,7 +157,7 @@ resource "google_storage_bucket_iam_member" "archive" {
 
 resource "google_project_iam_custom_role" "wiring" {
   role_id     = "atelierWiring"
-  title       = "Atelier: topics and subscriptions"
+  title       = "Atelier: topics, subscriptions and monitoring"
   description = "Sets them up without reading or publishing what goes through them"
   permissions = local.wiring
   depends_on  = [google_project_service.this]

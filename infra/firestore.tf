@@ -59,9 +59,9 @@ resource "google_firestore_field" "expire_at" {
 # A role is for the whole project; the condition leaves this one database of it.
 # cloud.google.com/firestore/docs/security/iam
 resource "google_project_iam_member" "documents" {
-  for_each = local.functions
+  for_each = { for name, row in local.functions : name => row if row.documents != "none" }
   project  = var.project_id
-  role     = "roles/datastore.user"
+  role     = each.value.documents == "write" ? "roles/datastore.user" : "roles/datastore.viewer"
   member   = "serviceAccount:${google_service_account.function[each.key].email}"
 
   condition {

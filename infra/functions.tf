@@ -165,9 +165,9 @@ resource "google_cloudfunctions2_function" "this" {
 
 # ---------------------------------------------------------------- what they may do in the whole project
 
-# No finer level exists for measurements.
+# No finer level exists for measurements, which only the runtime of events takes.
 resource "google_project_iam_member" "metrics" {
-  for_each = local.functions
+  for_each = local.event_functions
   project  = var.project_id
   role     = "roles/monitoring.metricWriter"
   member   = "serviceAccount:${google_service_account.function[each.key].email}"

@@ -51,6 +51,7 @@ def test_every_row_has_the_same_fields() -> None:
         "source",
         "trigger",
         "publishes",
+        "documents",
         "objects",
         "secrets",
         "calls_vendors",

@@ -1,143 +1,80 @@
-"""What the code asks of its document store, recorded while the local system does everything it ever does."""
+"""What the functions ask of everything around them, recorded while the local system does all that it ever does."""
 
 from __future__ import annotations
 
 import base64
 import hmac
 import io
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
-from functions import on_webhook, ops
-from functions._request_files import read_entries
+from functions import _runtime, on_webhook, ops
 from functions._runtime import baton_message
 from shared import bootstrap
-from shared.adapters import query_rules
+from shared.adapters import wiring
 from shared.domain.job import State
-from shared.ports import Comparison, DocumentStore, Snapshot, Write
-from tests.pipeline.harness import TEXT, Pipeline
+from shared.errors import StoreUnavailable
+from shared.log import bound
+from shared.ports import Json
+from tests.deploy.recorders import Seen, recording, watched
+from tests.pipeline.harness import IMAGE, TEXT, VIDEO, Pipeline
+from tests.pipeline.vendors import ALL, SECRETS, vendor_pipeline
 
-ROOT = Path(__file__).parents[2]
 NARROW = "offline-text-lite"
-PAGES = ("/", "/?limit=1", "/?state=succeeded", "/budgets", "/breakers", "/health", "/api/jobs", "/api/budgets")
-COMPOSITE = {  # the declared indexes: collection, fields
-    (collection, tuple(fields))
-    for collection, rows in query_rules.load_indexes().items()
-    for fields in rows.get("composite", ())
+READER = "gemini-3.5-flash-lite"
+REQUESTS: Mapping[str, Json] = {
+    "text": TEXT,
+    "picture": IMAGE,
+    "clip": {**VIDEO, "model": "offline-video-standard"},
+    "rejected": {**IMAGE, "model": "offline-image-draft", "min_grade": "A"},
+    "refused": {**TEXT, "max_cost": "0.05"},
 }
-
-Where = Sequence[tuple[str, Comparison, Any]]
-
-
-@dataclass(frozen=True)
-class Query:
-    """A query's shape: what decides which index serves it. *sums* is None unless it is an aggregation."""
-
-    collection: str
-    where: tuple[tuple[str, Comparison, Any], ...]
-    order_by: str | None = None
-    descending: bool = False
-    sums: tuple[str, ...] | None = None
-
-    def plan(self, declared: Mapping[str, Any]) -> query_rules.Plan:
-        """Find the index that serves it. Raises InvalidDocument."""
-        indexes = query_rules.parse_indexes(declared)
-        if self.sums is not None:
-            return query_rules.plan_aggregate(indexes, self.collection, self.where, self.sums)
-        return query_rules.plan_query(
-            indexes,
-            self.collection,
-            self.where,
-            order_by=self.order_by,
-            descending=self.descending,
-            limit=1,
-            after=None,
-        )
+HOOK = {"webhook_url": "https://example.com/", "replicate_webhook_secrets": ("whsec_c2VjcmV0",)}
+PAGES = ("/", "/?limit=1", "/?state=succeeded", "/budgets", "/breakers", "/health", "/api/jobs", "/api/budgets")
 
 
-class RecordingStore:
-    """Passes everything on to another store, and remembers what it saw.
-
-    Attributes:
-        queries: the shapes that were asked.
-        askers: which functions asked, such as `Jobs.due`.
-        fields: (collection, top-level field) of every write.
-    """
-
-    def __init__(self, documents: DocumentStore) -> None:
-        self._documents = documents
-        self.queries: set[Query] = set()
-        self.askers: set[str] = set()
-        self.fields: set[tuple[str, str]] = set()
-
-    def get(self, paths: Sequence[str]) -> list[Snapshot | None]:
-        return self._documents.get(paths)
-
-    def commit(self, writes: Sequence[Write]) -> list[str]:
-        self.fields |= {(write.path.partition("/")[0], name) for write in writes for name in write.data}
-        return self._documents.commit(writes)
-
-    def query(
-        self,
-        collection: str,
-        where: Where = (),
-        *,
-        order_by: str | None = None,
-        descending: bool = False,
-        limit: int,
-        after: Snapshot | None = None,
-    ) -> list[Snapshot]:
-        self._note(Query(collection, _shape(where), order_by, descending))
-        return self._documents.query(
-            collection, where, order_by=order_by, descending=descending, limit=limit, after=after
-        )
-
-    def aggregate(self, collection: str, where: Where, sums: Sequence[str]) -> dict[str, int]:
-        self._note(Query(collection, _shape(where), sums=tuple(sums)))
-        return self._documents.aggregate(collection, where, sums)
-
-    def _note(self, query: Query) -> None:
-        self.queries.add(query)
-        self.askers.add(sys._getframe(2).f_code.co_qualname)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._documents, name)
+def record(home: Path) -> Seen:
+    """Carry requests of every kind to their ends, fail, recover, audit, look at every page; build every process."""
+    with recording() as seen:
+        _carried(home / "carried")
+        _parked(home / "parked")
+        _at_vendors(home / "vendors")
+        _built(home / "built", seen)
+    return seen
 
 
-def _shape(where: Where) -> tuple[tuple[str, Comparison, Any], ...]:
-    """The compared fields without their values."""
-    return tuple((name, comparison, "") for name, comparison, _ in where)
-
-
-def record(home: Path) -> RecordingStore:
-    """Carry the example requests to their ends, park and release some, recover, audit, and look at every page."""
-    with pytest.MonkeyPatch.context() as patch:
-        build = bootstrap._documents
-        patch.setattr(bootstrap, "_documents", lambda settings: lambda: RecordingStore(build(settings)()))
-        stores = [_examples(home / "examples"), _parked(home / "parked")]
-    first, *others = stores
-    for other in others:
-        first.queries |= other.queries
-        first.askers |= other.askers
-        first.fields |= other.fields
-    return first
-
-
-def _examples(home: Path) -> RecordingStore:
+def _carried(home: Path) -> None:
+    """One of every kind, a copy, a rejected piece, a refusal, a crash, an upload, a webhook, an event given up."""
     pipeline = Pipeline(home, replicate_webhook_secrets=(f"whsec_{base64.b64encode(b'secret').decode()}",))
-    entries = [e for e in read_entries([str(ROOT / "functions" / "examples")], 2**20) if e.error is None]
-    pipeline.services.bus.publish([e.message for e in entries])
-    pipeline.drain(lambda: pipeline.finished([e.job_id for e in entries]))
+    asked = [{**request, "request_id": name} for name, request in REQUESTS.items()]
+    pipeline.run(*asked)
+    (first, *_) = pipeline.run({**asked[0], "request_id": "again"})
+    _crashed(pipeline)
+    _send_webhook(first.job_id, pipeline)
+    _upload(pipeline)
+    pipeline.deliver("on_dead_letter", {**TEXT, "request_id": "dead"}, "dead")
     pipeline.settle()
-    _send_webhook(entries[0].job_id, pipeline)
-    return _looked_at(pipeline)
+    _looked_at(pipeline)
+
+
+def _crashed(pipeline: Pipeline) -> None:
+    """Generate dies with the piece stored and its outcome not: whoever comes next takes the piece."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_runtime, "amend", _die_once(patch, _runtime.amend))
+        pipeline.run({**TEXT, "cache": "off", "request_id": "crashed"})
+
+
+def _die_once(patch: pytest.MonkeyPatch, amend: Callable[..., None]) -> Callable[..., None]:
+    def die(*_: object) -> None:
+        patch.setattr(_runtime, "amend", amend)
+        raise StoreUnavailable("as told by the test")
+
+    return die
 
 
 def _send_webhook(job_id: str, pipeline: Pipeline) -> None:
@@ -149,11 +86,20 @@ def _send_webhook(job_id: str, pipeline: Pipeline) -> None:
     sent.input_stream = io.BytesIO(body)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(on_webhook, "message_for", lambda job, hint: baton_message(job, "generate"))
-        assert on_webhook.handle(Request(sent.get_environ()), pipeline.services) == ("", 200)
+        with bound(stage="on_webhook"):
+            assert on_webhook.handle(Request(sent.get_environ()), pipeline.services) == ("", 200)
     pipeline.settle()
 
 
-def _parked(home: Path) -> RecordingStore:
+def _upload(pipeline: Pipeline) -> None:
+    """Put a manifest with a good and a bad line into the inbox."""
+    blobs, lines = pipeline.services.blobs, [json.dumps(TEXT), "{not json"]
+    info = blobs.create(blobs.uri("inbox", "plan.jsonl"), "\n".join(lines).encode(), "application/json")
+    told = {"bucket": "inbox", "name": "plan.jsonl", "generation": info.generation, "size": "1"}
+    pipeline.deliver("on_upload", told)
+
+
+def _parked(home: Path) -> None:
     """More requests at once than their model may be called for in a minute."""
     home.mkdir(parents=True)
     catalogue = home / "own.toml"
@@ -161,23 +107,41 @@ def _parked(home: Path) -> RecordingStore:
     pipeline = Pipeline(home, catalogue=str(catalogue), tick_s=5.0)
     asked = {**TEXT, "model": NARROW, "fallback": False, "cache": "off", "deadline_s": 3600}
     pipeline.run(*({**asked, "request_id": f"{n}"} for n in range(3)))
-    return _looked_at(pipeline)
+    _looked_at(pipeline)
 
 
-def _looked_at(pipeline: Pipeline) -> RecordingStore:
+def _at_vendors(home: Path) -> None:
+    """A vendor is shown a picture from the inbox."""
+    with vendor_pipeline(home) as pipeline:
+        shown = pipeline.put("shown.png", b"not looked at", "image/png")
+        pipeline.run({**TEXT, "model": READER, "inputs": [shown], "request_id": "shown"})
+
+
+def _built(home: Path, seen: Seen) -> None:
+    """Build the services of each function as its own process does, with all vendors switched on."""
+    own = watched(seen)
+    for name in wiring.functions():
+        given: Json = {**SECRETS, **HOOK, "vertex_project": "p1"} if name in seen.vendors else {"calls_vendors": False}
+        with bound(stage=name):
+            services = bootstrap.build(own(home=str(home), providers=ALL, **given))
+            for vendor in ALL if name in seen.vendors else ():
+                services.provider(vendor)
+        services.close()
+
+
+def _looked_at(pipeline: Pipeline) -> None:
     pipeline.tick()
     pipeline.system.recover()
     pipeline.assert_sound()
     for path in _pages(pipeline):
-        response = ops.handle(Request(EnvironBuilder(path).get_environ()), pipeline.services)
+        with bound(stage="ops"):
+            response = ops.handle(Request(EnvironBuilder(path).get_environ()), pipeline.services)
         assert response.status_code == 200, path
         response.close()
-    documents = pipeline.services.documents
-    assert isinstance(documents, RecordingStore)
-    return documents
 
 
 def _pages(pipeline: Pipeline) -> Iterator[str]:
     yield from PAGES
-    (loaded,) = pipeline.services.jobs.in_state(State.SUCCEEDED, 1)
-    yield f"/jobs/{loaded.job.job_id}"
+    made, *_ = (x.job for x in pipeline.services.jobs.in_state(State.SUCCEEDED, 9) if x.job.attempts)
+    yield f"/jobs/{made.job_id}"
+    yield f"/pieces/{made.job_id}/{made.attempts[-1].number}/0"
