@@ -17,12 +17,26 @@ from shared.adapters.local_process import process_owner
 print(process_owner(), flush=True)
 sys.stdin.readline()
 """
+FORK = """
+import os
+from shared.adapters.local_process import owner_is_alive, process_owner
+before = process_owner()
+child = os.fork()
+if child == 0:
+    os._exit(not (process_owner().startswith(f"{os.getpid()}:") and owner_is_alive(process_owner())))
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert process_owner() == before
+"""
 
 
 def test_this_process_is_alive_under_a_name_that_stays() -> None:
     assert owner_is_alive(process_owner())
     assert process_owner() == process_owner()
     assert process_owner().startswith(f"{os.getpid()}:")
+
+
+def test_a_fork_has_a_name_of_its_own() -> None:
+    subprocess.run([sys.executable, "-c", FORK], cwd=ROOT, check=True)
 
 
 def test_another_process_is_alive_until_it_is_killed_even_before_anyone_waits_for_it() -> None:

@@ -28,6 +28,8 @@ from typing import Any
 
 from functions import (  # noqa: F401 - what a run would import on its way
     __main__,
+    _admission,
+    _pages,
     _run,
     fallback,
     generate,
@@ -38,12 +40,14 @@ from functions import (  # noqa: F401 - what a run would import on its way
     validate,
 )
 from shared import bootstrap
-from shared.adapters import filesystem, inspector, local_bus, sqlite  # noqa: F401
+from shared.adapters import filesystem, inspect_image, inspect_video, inspector, local_bus, sqlite  # noqa: F401
 from shared.adapters.local_bus import Delivery
 from shared.bootstrap import Services
+from shared.domain import limiter, pricing, prompt, request, safety, text_quality  # noqa: F401
 from shared.ports import Clock, Message
 from shared.providers import offline  # noqa: F401
 from shared.providers.studio import image, text, video  # noqa: F401
+from shared.resilience import breakers, limiters  # noqa: F401
 from shared.settings import Settings
 
 PATIENCE_S = 60  # a run that hangs tells where, and ends by SIGALRM
@@ -119,6 +123,14 @@ def _run_order(order: Order) -> int:
     return code
 
 
+def _compile(home: Path) -> None:
+    """Compile what every run compiles, the terms of the safety rules and the report's template: forks have it then."""
+    services = bootstrap.build(Settings(home=str(home)))
+    assert services.safety_rules.categories
+    services.close()
+    _pages.environment().get_template("report.html")
+
+
 def _remembering(make: Callable[..., bytes], folder: Path) -> Callable[..., bytes]:
     """Return *make*, which makes the same piece of the same arguments, so that only the first process has to."""
 
@@ -161,6 +173,7 @@ def _wait(pid: int) -> dict[str, int | None]:
 def serve() -> None:
     """Carry out the orders on standard input until it ends."""
     with tempfile.TemporaryDirectory() as folder:
+        _compile(Path(folder, "home"))
         image.render_image = _remembering(image.render_image, Path(folder))
         video.render_video = _remembering(video.render_video, Path(folder))
         for line in sys.stdin:

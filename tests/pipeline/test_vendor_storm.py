@@ -113,9 +113,8 @@ class Storm:
 
     def settle(self, jobs: list[Job]) -> list[Job]:
         """Let money in doubt be decided, however long that takes."""
-        ids = [job.job_id for job in jobs]
-        done = lambda: not any(job.suspense for job in self.pipeline.jobs(ids))  # noqa: E731
-        while not done():
+        ids = in_doubt = [job.job_id for job in jobs]
+        while in_doubt := [job.job_id for job in self.pipeline.jobs(in_doubt) if job.suspense]:
             self.clock.advance(3600)
             self.pipeline.tick()
             self.pipeline.settle()

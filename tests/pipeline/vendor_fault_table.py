@@ -237,7 +237,8 @@ TABLE = [
     Row("vertex text", "blocked_output", **BLOCKED, booked=3),
     Row("vertex text", "filtered", **BLOCKED, booked=3),
     Row("vertex text", "refusal", **FINE, booked=BILLED),
-    Row("vertex text", "partial", **REJECTED, booked=BILLED),
+    # Half a text may end with a sentence: then only its grade says so, which is a C at most.
+    Row("vertex text", "partial", **REJECTED, booked=BILLED, request={"min_grade": "B"}),
     Row("vertex text", "corrupt", **REJECTED, booked=BILLED),
     Row("vertex text", "corrupt", **REJECTED, booked=BILLED, request={"response_schema": SCHEMA}),
     Row("vertex text", "retired", **GONE),
@@ -361,7 +362,7 @@ TABLE = [
     Row("huggingface text", "blocked_prompt", **BLOCKED),
     Row("huggingface text", "blocked_output", **BLOCKED, booked=BILLED),
     Row("huggingface text", "filtered", **BLOCKED, booked=BILLED),
-    Row("huggingface text", "partial", **REJECTED, booked=BILLED),
+    Row("huggingface text", "partial", **REJECTED, booked=BILLED, request={"min_grade": "B"}),
     Row("huggingface text", "corrupt", **DOUBTFUL),
     Row("huggingface text", "retired", **GONE),
     Row("huggingface text", "credits", **NO_ACCOUNT),
