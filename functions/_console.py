@@ -20,7 +20,10 @@ def open_services(settings: Settings) -> Services:
 
 
 def demand_usable(services: Services) -> None:
-    """Raise SettingsError or CatalogueError now for what would otherwise only show while a job is under way."""
+    """Raise SettingsError or CatalogueError now for what would otherwise only show while a job is under way.
+
+    Of the deployed functions only `generate` calls vendors; on the local bus it runs in this process.
+    """
     _ = services.catalogue, services.safety_rules
     if services.settings.calls_vendors or isinstance(services.bus, LocalBus):
         for name in services.settings.providers:

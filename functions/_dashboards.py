@@ -33,13 +33,15 @@ Placed = tuple[Json, int, int, int, int]  # panel, column, row, width, height
 
 
 def dashboards(options: argparse.Namespace, _settings: Settings) -> int:
-    """Write the files and say which. Raises SettingsError where there is no `infra` to write them to."""
-    files = contents(monitoring())
-    for name, document in files.items():
-        path = INFRA / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text_of(document), "utf-8")
-    written = [str(INFRA / name) for name in files]
+    """Write the files and say which. Raises SettingsError where there is no `infra`, or it cannot be written to."""
+    files = {INFRA / name: document for name, document in contents(monitoring()).items()}
+    for path, document in files.items():
+        try:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text_of(document), "utf-8")
+        except OSError as error:
+            raise SettingsError(f"{path} cannot be written: {error.strerror}") from None
+    written = [str(path) for path in files]
     show(options, {"written": written}, "\n".join(f"wrote {path}" for path in written))
     return 0
 
@@ -51,6 +53,8 @@ def monitoring() -> Json:
         found: Json = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} cannot be read, as dashboards are made in a checkout: {error}") from None
+    if not isinstance(found, dict) or not isinstance(found.get("panels"), list):
+        raise SettingsError(f'{path} has no list "panels"')
     return found
 
 
@@ -124,13 +128,9 @@ def _chart(panel: Json) -> Json:
         }
         for number, query in enumerate(panel["queries"])
     ]
-    return {"dataSets": sets, "chartOptions": {"mode": "COLOR"}, "yAxis": {"label": _axis(panel), "scale": "LINEAR"}}
-
-
-def _axis(panel: Json) -> str:
-    """What the axis says beside its unit."""
-    values: Mapping[str, str] = panel.get("values", {})
-    return ", ".join(f"{number} {name}" for number, name in values.items()) or panel["unit"]
+    states = ", ".join(f"{number} {name}" for number, name in panel.get("values", {}).items())
+    axis = {"label": states} if states else {}
+    return {"dataSets": sets, "chartOptions": {"mode": "COLOR"}, "yAxis": {**axis, "scale": "LINEAR"}}
 
 
 # ---------------------------------------------------------------- Grafana

@@ -46,10 +46,11 @@ def submit(options: argparse.Namespace, settings: Settings) -> int:
     if options.wait is None:
         show(options, document, "\n".join(lines))
         return 1 if bad else 0
+    if not options.json:
+        print("\n".join(lines), flush=True)  # who stops waiting has the ids
     jobs = _awaited(good, options.wait, services)
     document["jobs"] = [result_of(job) for job in jobs if job and job.is_finished]
-    lines += [_ending(entry, job) for entry, job in zip(good, jobs, strict=True)]
-    show(options, document, "\n".join(lines))
+    show(options, document, "\n".join(_ending(entry, job) for entry, job in zip(good, jobs, strict=True)))
     return 0 if not bad and all(job and job.state is State.SUCCEEDED for job in jobs) else 1
 
 

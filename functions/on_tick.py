@@ -19,7 +19,7 @@ from functions._decode import Event
 from functions._runtime import Step
 from shared.bootstrap import Services
 from shared.domain import moves
-from shared.domain.breaker import BreakerState
+from shared.domain.breaker import Breaker, BreakerState
 from shared.domain.budget import Scope
 from shared.domain.due import Release, Send, is_stuck, owed
 from shared.domain.job import Job
@@ -130,8 +130,15 @@ def _roll_up(services: Services) -> None:
     for breaker in services.breakers.all(BREAKERS_PAGE):
         row = services.catalogue.by_name.get(breaker.model)
         if row is not None:
-            level = GONE if breaker.disabled else LEVELS[breaker.state]
-            services.metrics.record("breaker_state", level, {"provider": row.provider, "model": row.id})
+            labels = {"provider": row.provider, "model": row.id}
+            services.metrics.record("breaker_state", _level(breaker, services.clock.now()), labels)
+
+
+def _level(breaker: Breaker, now: datetime) -> int:
+    """How far a model is out of use. One whose pause is over may be probed, whether or not anybody asks for it."""
+    if breaker.disabled:
+        return GONE
+    return LEVELS[BreakerState.HALF_OPEN if breaker.needs_probe(now) else breaker.state]
 
 
 @functions_framework.http

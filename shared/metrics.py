@@ -38,7 +38,7 @@ METRICS: Mapping[str, Metric] = {
         ),
         Metric("provider_duration", "distribution", "ms", ("provider", "model", "operation"), "One call of a vendor."),
         Metric("tokens", "counter", "1", ("provider", "model", "unit"), "Tokens booked: input, output, image, video."),
-        Metric("breaker_state", "gauge", "1", ("provider", "model"), "0 closed, 1 half-open, 2 open, 3 model gone."),
+        Metric("breaker_state", "gauge", "1", ("provider", "model"), "0 closed, 1 half-open (it may be probed), 2 open, 3 model gone."),
         Metric("attempts", "counter", "1", ("provider", "model", "outcome"), "Tries with a model, by how they ended."),
         Metric("attempt_duration", "distribution", "s", ("provider", "model"), "From a try's call to its outcome."),
         Metric("spend", "counter", "1e-6{USD}", ("provider", "model"), "Booked in the ledger."),

@@ -105,3 +105,13 @@ def test_a_time_that_cannot_be_waited_is_wrong_usage(tmp_path, capsys, seconds):
         main(["submit", str(tmp_path), "--wait", seconds])
     assert ended.value.code == 2
     assert "1 to 86400 seconds" in capsys.readouterr().err or seconds == "-1"
+
+
+def test_who_stops_waiting_has_been_told_the_ids(pipeline, tmp_path, capsys, monkeypatch):
+    def stop(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline.clock, "sleep", stop)
+    code, out = submit(capsys, write_lines(tmp_path / "n.jsonl", note("a")), "--wait", "60")
+    assert code == 130
+    assert out.endswith("n.jsonl:1\n")
