@@ -32,6 +32,8 @@ BUSY = (100_000, 1_000_000)
 PIECE_GIB = 1.4 / 1024  # a picture of 1K, as the example requests make them
 IMAGE_GIB = 0.35  # a function's image beyond what it shares with the others; estimated
 SECRETS = 2
+KEPT = ("jobs", "ledger", "cache")
+INDEXED = 2.0  # what is stored is that many times the documents, with their indexes; estimated
 SHARDS = 8  # as deployed by default
 REQUEST_LOG_BYTES = 1_000  # of the line that Cloud Run itself writes for a request; estimated
 CONDITIONS_OF_SLO = 6  # two burn rates of two windows and a floor each
@@ -50,6 +52,7 @@ MORE_PRICES = {
     "object_write": 0.005 / 1_000,  # cloud.google.com/storage/pricing, class A
     "object_read": 0.0004 / 1_000,  # class B
     "storage_gib": 0.020,
+    "firestore_gib": 0.15,  # cloud.google.com/firestore/pricing
 }
 
 
@@ -89,6 +92,7 @@ def run() -> dict[str, Any]:
         system = bench_documents._system(Path(home), clock, budget_shards=SHARDS)
         series = system.services._built["metrics"] = Series()
         job_log_bytes = _log_bytes_of_a_job(system, lines)
+        job_bytes = _bytes_of_a_job(system.services)
         busy_mib, series.seen = series.mib_per_month(), set()
         tick = _idle_tick(system.services, clock, lines)
         idle_mib = series.mib_per_month()
@@ -97,12 +101,15 @@ def run() -> dict[str, Any]:
     months = {"idle": fixed | _ticks(tick) | {"metrics": idle_mib * MORE_PRICES["metric_mib"]}}
     for jobs in BUSY:
         months[f"{jobs}_image_jobs"] = (
-            months["idle"] | _jobs(jobs, per_job, job_log_bytes) | {"metrics": busy_mib * MORE_PRICES["metric_mib"]}
+            months["idle"]
+            | _jobs(jobs, per_job, job_log_bytes, job_bytes)
+            | {"metrics": busy_mib * MORE_PRICES["metric_mib"]}
         )
     return {
         "usd": {name: _rounded(month) for name, month in months.items()},
         "idle_tick": tick,
         "log_bytes_of_a_job": round(job_log_bytes),
+        "document_bytes_of_a_job": round(job_bytes),
         "metrics_mib": {"idle": round(idle_mib, 1), "busy": round(busy_mib, 1)},
         "prices": {**PRICES, **MORE_PRICES},
     }
@@ -115,6 +122,12 @@ def _log_bytes_of_a_job(system: bench_documents.Counted, lines: Lines) -> float:
             lines.total = 0
         bench_documents._carry({**body, "request_id": f"m{n}", "prompt": f"{body['prompt']}, {n}"}, system)
     return lines.total / (COUNTED - 1)
+
+
+def _bytes_of_a_job(services: Services) -> float:
+    """What its documents have as JSON."""
+    found = [s for collection in KEPT for s in services.documents.query(collection, limit=10 * COUNTED)]
+    return sum(len(json.dumps(snapshot.data)) for snapshot in found) / COUNTED
 
 
 def _idle_tick(services: Services, clock: ManualClock, lines: Lines) -> dict[str, float]:
@@ -152,13 +165,14 @@ def _ticks(tick: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-def _jobs(jobs: int, per_million: Mapping[str, float], log_bytes: float) -> dict[str, float]:
+def _jobs(jobs: int, per_million: Mapping[str, float], log_bytes: float, kept_bytes: float) -> dict[str, float]:
     events = per_million["run_requests"] / 1e6 / PRICES["run_request"]
     of_object = MORE_PRICES["object_write"] + 2 * MORE_PRICES["object_read"]  # stored, checked, fetched once
     return {
         "orchestration": jobs / 1e6 * per_million["total_alone"],
         "logs": jobs * (log_bytes + events * REQUEST_LOG_BYTES) / 2**30 * MORE_PRICES["log_gib"],
         "objects": jobs * of_object,
+        "documents_of_the_month": jobs * kept_bytes * INDEXED / 2**30 * MORE_PRICES["firestore_gib"],
         "storage_of_the_months_pieces": jobs * PIECE_GIB * MORE_PRICES["storage_gib"],
     }
 
