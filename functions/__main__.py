@@ -87,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     command("audit", _system_commands.audit, "prove that ledger, jobs and budgets agree")
     budget = command("budget", _system_commands.budget, "show the day's budgets, or set the standing limit of a scope")
     budget.add_argument("scope", nargs="?", metavar="SCOPE", help="all, tenant:NAME or user:TENANT/NAME")
-    budget.add_argument("--limit", type=_usd, metavar="USD", help="per day, from today on")
+    budget.add_argument(
+        "--limit", type=_limit, metavar="USD", help='per day, from today on; "default": what the settings say, again'
+    )
     models = command("models", _model_commands.models, "show the catalogue with prices and the retirement calendar")
     models.add_argument("--kind", choices=("image", "video", "text"))
     models.add_argument("--all", action="store_true", help="also retired models")
@@ -128,9 +130,9 @@ def _patience(text: str) -> int:
     return int(text)
 
 
-def _usd(text: str) -> int:
+def _limit(text: str) -> int | str:
     try:
-        return parse_usd(text)
+        return text if text == "default" else parse_usd(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -18,7 +18,7 @@ from shared.adapters.local_bus import LocalBus
 from shared.bootstrap import Services, catalogue_of, missing_credentials
 from shared.clock import SystemClock
 from shared.domain.breaker import Breaker
-from shared.domain.budget import Scope, day_of
+from shared.domain.budget import Budget, Scope, day_of
 from shared.domain.catalogue import Model, is_retired
 from shared.domain.money import format_usd
 from shared.domain.pricing import demand
@@ -112,27 +112,41 @@ def budget(options: argparse.Namespace, settings: Settings) -> int:
     """Show what the day's budgets have used, or set a scope's standing limit."""
     services = open_services(settings)
     now = services.clock.now()
-    if options.limit is not None:
-        services.budgets.set_limit(_scope(options.scope), options.limit, now)
-    rows = [
-        {
-            "scope": str(scope),
-            **{k: format_usd(getattr(b, k)) for k in ("limit", "spent", "held", "suspense", "free")},
-            "used_share": round(b.used / b.limit, 4) if b.limit else 1.0,
-        }
-        for scope, b in services.budgets.on_day(day_of(now))
-        if options.scope is None or str(scope) == str(_scope(options.scope))
-    ]
+    scope = None if options.scope is None and options.limit is None else _scope(options.scope)
+    told = "" if scope is None or options.limit is None else _set_limit(scope, options.limit, services, now)
+    if scope is None:
+        found = services.budgets.on_day(day_of(now))
+    else:
+        of_scope = services.budgets.of_scope(scope, now)
+        found = [] if of_scope is None else [(scope, of_scope)]
+    rows = [_budget_row(s, b) for s, b in found]
     heads = ["scope", "limit USD", "spent", "held", "suspense", "free", "used"]
     lines = [
         [*(str(r[k]) for k in ("scope", "limit", "spent", "held", "suspense", "free")), f"{r['used_share']:.1%}"]
         for r in rows
     ]
-    told = table(heads, lines) if rows else f"nothing held or spent on {day_of(now)}"
-    if options.limit is not None:
-        told = f"{_scope(options.scope)}: {format_usd(options.limit)} USD per day from now on\n\n{told}"
+    told += table(heads, lines) if rows else f"nothing held or spent on {day_of(now)}"
     show(options, {"day": day_of(now), "budgets": rows}, told)
     return 0
+
+
+def _set_limit(scope: Scope, limit: int | str, services: Services, now: datetime) -> str:
+    """Set a limit, in micro-USD or "default", and return what to tell of how long it holds."""
+    amount = None if isinstance(limit, str) else limit
+    is_open = services.budgets.set_limit(scope, amount, now)
+    told = (
+        f"{scope}: the limit that the functions' settings say, from now on"
+        if amount is None
+        else f"{scope}: {format_usd(amount)} USD per day from now on, whatever the settings say, "
+        f"until `budget {scope} --limit default`"
+    )
+    closed = "" if is_open else "\nmore than that is used today: nothing more can be held before midnight UTC"
+    return f"{told}{closed}\n\n"
+
+
+def _budget_row(scope: Scope, found: Budget) -> Json:
+    amounts = {k: format_usd(getattr(found, k)) for k in ("limit", "spent", "held", "suspense", "free")}
+    return {"scope": str(scope), **amounts, "used_share": round(found.used_share, 4)}
 
 
 def health(options: argparse.Namespace, settings: Settings) -> int:

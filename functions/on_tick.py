@@ -122,8 +122,7 @@ def _watch(left: Sequence[Loaded], services: Services) -> None:
 def _roll_up(services: Services) -> None:
     """Measure what the day has used, added up by the store and never on the hot path, and the breakers."""
     budget = services.budgets.today(Scope("all"), services.clock.now())
-    if budget.limit:
-        services.metrics.record("budget_used", budget.used / budget.limit, {"scope": "all"})
+    services.metrics.record("budget_used", budget.used_share, {"scope": "all"})
     services.metrics.record("budget_spent", budget.spent, {"scope": "all"})
     services.metrics.record("budget_held", budget.held, {"scope": "all"})
     services.metrics.record("budget_suspense", budget.suspense, {"scope": "all"})

@@ -8,6 +8,8 @@ from datetime import datetime
 
 from shared.errors import BudgetExceeded
 
+MOST_SHARDS = 64  # that a scope's day can be divided into; ATELIER_BUDGET_SHARDS allows no more
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -53,6 +55,11 @@ class Budget:
         """What a hold may still take; never negative."""
         return max(0, self.limit - self.used)
 
+    @property
+    def used_share(self) -> float:
+        """The used share of the limit, 0 to 1; of a limit of nothing, all."""
+        return self.used / self.limit if self.limit else 1.0
+
     def reserve(self, amount: int, scope: str = "budget") -> Budget:
         """Hold *amount*. Raises BudgetExceeded when it does not fit."""
         if self.used + amount > self.limit:
@@ -64,6 +71,15 @@ def split_limit(limit: int, shards: int) -> list[int]:
     """Divide a limit into *shards* parts that differ by at most one micro-USD and add up to it."""
     part, rest = divmod(limit, shards)
     return [part + (1 if i < rest else 0) for i in range(shards)]
+
+
+def divide(limit: int, shards: Sequence[Budget]) -> list[Budget]:
+    """Give shards a new limit together: each keeps what it has used and gets its part of what is left.
+
+    Their limits add up to *limit*, or to what they have used where that is more.
+    """
+    parts = split_limit(max(0, limit - sum(s.used for s in shards)), len(shards))
+    return [replace(s, limit=s.used + part) for s, part in zip(shards, parts, strict=True)]
 
 
 def gather(shards: Sequence[Budget], into: int, amount: int, scope: str = "budget") -> list[Budget]:

@@ -2,6 +2,8 @@
 
 `spent + held + suspense <= limit` holds in every snapshot because money is only promised by a commit that is
 guarded by the version of each document it counted on; giving money back or settling it needs no reading at all.
+
+Each document tells of what it is a part, so that whoever reads or changes a scope's limit needs no setting for it.
 """
 
 from __future__ import annotations
@@ -10,16 +12,27 @@ import hashlib
 import random
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
-from shared.domain.budget import Budget, Scope, day_of, gather, split_limit
+from shared.domain.budget import MOST_SHARDS, Budget, Scope, day_of, divide, gather, split_limit
 from shared.domain.job import Job
 from shared.domain.times import to_text
-from shared.ports import DocumentStore, Json, Snapshot, Write, create, put, update
+from shared.errors import StoreConflict
+from shared.ports import DocumentStore, Json, Snapshot, Write, create, delete, put, update
 
 COLLECTION = "budgets"
 KEPT_DAYS = 400  # a suspense is settled on the day it was held, however late that is
+LIMIT_TRIES = 50  # a limit is set between the commits of jobs, of which a busy day has many
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What a shard is a part of: so many shards of a limit per day, and the limit that its maker's settings say."""
+
+    shards: int
+    scope_limit: int
+    setting: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +44,7 @@ class Shard:
     day: str
     number: int
     budget: Budget
+    whole: Whole
     version: str | None
 
 
@@ -136,32 +150,64 @@ class Budgets:
         moves = {n: b - a for n, a, b in zip(("held", "spent", "suspense"), old, new, strict=True) if b != a}
         return [update(path, increments=moves) for path in after.scopes] if moves else []
 
-    def set_limit(self, scope: Scope, limit: int, now: datetime) -> None:
-        """Give a scope a standing limit per day, from today on."""
-        standing = put(_standing_path(scope), {"scope": scope.kind, "name": scope.name, "limit": limit})
-        paths = [_path(scope, day_of(now), n) for n in range(self._shards_of(scope))]
-        parts = split_limit(limit, len(paths))
-        today = [
-            update(path, {"limit": part}, version=found.version)
-            for path, part, found in zip(paths, parts, self._documents.get(paths), strict=True)
-            if found
-        ]
-        self._documents.commit([standing, *today])
+    def set_limit(self, scope: Scope, limit: int | None, now: datetime) -> bool:
+        """Give a scope a standing limit per day from now on; None: its setting's again.
+
+        Today's documents are changed together with it. They say how many shards there are, and those that are
+        missing are made, so that no function makes one by an older limit. Where more is used already, that stays
+        allowed and the day is closed: what jobs give back cannot be held again. One gap is left: a function that
+        reads the older limit for the first hold of a scope's day and commits that after this has looked.
+
+        Returns whether today is still open. Raises StoreConflict when other commits were always faster.
+        """
+        day, path, name = day_of(now), _standing_path(scope), {"scope": scope.kind, "name": scope.name}
+        standing = delete(path) if limit is None else put(path, {**name, "limit": limit})
+        for _ in range(LIMIT_TRIES):
+            made = self._made(scope, day)
+            new = min((s.whole.setting for s in made), default=0) if limit is None else limit
+            try:
+                self._documents.commit([standing, *_divided(made, new)])
+            except StoreConflict:
+                continue
+            if made or not self._made(scope, day):
+                return new >= sum(s.budget.used for s in made)
+        raise StoreConflict(f"the budget of {scope} kept changing; its limit of today is as it was")
+
+    def of_scope(self, scope: Scope, now: datetime) -> Budget | None:
+        """Return the day's budget of one scope as its documents tell it; None before its first hold."""
+        made = self._made(scope, day_of(now))
+        return _summed(made) if made else None
 
     def today(self, scope: Scope, now: datetime) -> Budget:
-        """Return the day's budget of one scope, shards added up; nothing is used of one that does not exist yet."""
+        """Return the day's budget of one scope by these settings; nothing is used of a shard that is not made yet."""
         day = day_of(now)
         group = [(scope, _path(scope, day, n)) for n in range(self._shards_of(scope))]
         ((shards),) = self._standing([group], day).scopes
         return _total([shard.budget for shard in shards])
 
     def on_day(self, day: str, limit: int = 1000) -> list[tuple[Scope, Budget]]:
-        """Return the budgets that exist for a day, shards added up, dearest use first."""
-        totals: dict[Scope, Budget] = {}
-        for snapshot in self._documents.query(COLLECTION, [("day", "==", day)], limit=limit):
-            shard = _shard(snapshot)
-            totals[shard.scope] = _total([totals.get(shard.scope, Budget(0)), shard.budget])
-        return sorted(totals.items(), key=lambda item: (-item[1].used, str(item[0])))
+        """Return the budgets of a day that *limit* documents tell of, whole, dearest use first."""
+        found = [_shard(s) for s in self._documents.query(COLLECTION, [("day", "==", day)], limit=limit)]
+        if len(found) == limit:
+            found += self._left_out(found, day)
+        of_scope: dict[Scope, list[Shard]] = {}
+        for shard in found:
+            of_scope.setdefault(shard.scope, []).append(shard)
+        totals = [(scope, _summed(shards)) for scope, shards in of_scope.items()]
+        return sorted(totals, key=lambda item: (-item[1].used, str(item[0])))
+
+    def _left_out(self, found: Sequence[Shard], day: str) -> list[Shard]:
+        """Read the shards that are missing of the scopes found, and those of everything."""
+        counts = {shard.scope: shard.whole.shards for shard in found}
+        counts.setdefault(Scope("all"), max(counts.values()))
+        seen = {shard.path for shard in found}
+        paths = [_path(scope, day, n) for scope, count in counts.items() for n in range(count)]
+        return [_shard(s) for s in self._documents.get([p for p in paths if p not in seen]) if s]
+
+    def _made(self, scope: Scope, day: str) -> list[Shard]:
+        """Read all shards that a scope has on a day, in one round trip and whatever their number."""
+        most = 1 if scope.kind == "user" else MOST_SHARDS
+        return [_shard(s) for s in self._documents.get([_path(scope, day, n) for n in range(most)]) if s]
 
     def _shards_of(self, scope: Scope) -> int:
         return 1 if scope.kind == "user" else self._shards  # one user is never hot
@@ -190,7 +236,8 @@ class Budgets:
     def _new_shard(self, scope: Scope, path: str, day: str, limit: int) -> Shard:
         count = self._shards_of(scope)
         number = next(n for n in range(count) if _path(scope, day, n) == path)
-        return Shard(path, scope, day, number, Budget(split_limit(limit, count)[number]), None)
+        whole = Whole(count, limit, self._limits[scope.kind])
+        return Shard(path, scope, day, number, Budget(split_limit(limit, count)[number]), whole, None)
 
 
 def _total(budgets: Sequence[Budget]) -> Budget:
@@ -211,19 +258,43 @@ def _digest(*parts: str) -> str:
 
 def _shard(snapshot: Snapshot) -> Shard:
     d = snapshot.data
-    budget = Budget(d["limit"], d.get("held", 0), d.get("spent", 0), d.get("suspense", 0))
-    return Shard(snapshot.path, Scope(d["scope"], d["name"]), d["day"], d["shard"], budget, snapshot.version)
+    amounts = (d.get("held", 0), d.get("spent", 0), d.get("suspense", 0))
+    budget = Budget(sum(amounts) if d.get("closed") else d["limit"], *amounts)
+    # A document from before these fields existed tells only of itself.
+    setting = d["setting"] if "setting" in d else d["limit"]
+    whole = Whole(d.get("shards", d["shard"] + 1), d.get("scope_limit", 0), setting)
+    return Shard(snapshot.path, Scope(d["scope"], d["name"]), d["day"], d["shard"], budget, whole, snapshot.version)
 
 
-def _write(shard: Shard, budget: Budget) -> Write:
-    amounts: Json = {
-        "limit": budget.limit,
-        "held": budget.held,
-        "spent": budget.spent,
-        "suspense": budget.suspense,
-    }
+def _summed(shards: Sequence[Shard]) -> Budget:
+    """Add up the shards of a scope, and the parts of those that are not made yet."""
+    whole = max((s.whole for s in shards), key=lambda w: w.shards)
+    made = {s.number for s in shards}
+    parts = enumerate(split_limit(whole.scope_limit, whole.shards))
+    return _total([*(s.budget for s in shards), *(Budget(part) for n, part in parts if n not in made)])
+
+
+def _divided(made: Sequence[Shard], limit: int) -> list[Write]:
+    """Return the guarded writes that divide a new limit among all shards of a scope, also those not made yet."""
+    if not made:
+        return []
+    count = max(max(s.whole.shards, s.number + 1) for s in made)
+    whole = Whole(count, limit, min(s.whole.setting for s in made))
+    of_number = {s.number: s for s in made}
+    shards = [of_number.get(n) or _next_to(made[0], n) for n in range(count)]
+    after = divide(limit, [s.budget for s in shards])
+    parts = {**asdict(whole), "closed": limit < sum(s.budget.used for s in made)}
+    return [_write(s, b, **parts) for s, b in zip(shards, after, strict=True)]
+
+
+def _next_to(s: Shard, number: int) -> Shard:
+    return replace(s, path=_path(s.scope, s.day, number), number=number, budget=Budget(0), version=None)
+
+
+def _write(shard: Shard, budget: Budget, **also: int) -> Write:
+    fields: Json = {**asdict(budget), **also}
     if shard.version is not None:
-        return update(shard.path, amounts, version=shard.version)
+        return update(shard.path, fields, version=shard.version)
     kept_until = datetime.fromisoformat(f"{shard.day}T00:00:00+00:00") + timedelta(days=KEPT_DAYS)
     identity = {"scope": shard.scope.kind, "name": shard.scope.name, "day": shard.day, "shard": shard.number}
-    return create(shard.path, {**identity, **amounts, "expire_at": to_text(kept_until)})
+    return create(shard.path, {**identity, **asdict(shard.whole), **fields, "expire_at": to_text(kept_until)})

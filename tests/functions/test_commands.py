@@ -74,6 +74,25 @@ def test_a_budget_limit_that_is_set_is_the_one_that_counts(tmp_path):
     assert "tenant:default" in error["message"]
 
 
+def test_a_limit_below_what_is_used_is_no_contradiction_and_default_is_the_settings_again(tmp_path):
+    atelier = CommandLine(tmp_path / "home")
+    assert atelier("run", write_lines(tmp_path / "a.jsonl", note("a"))).code == 0
+    told = atelier("budget", "tenant:default", "--limit", "0").out
+    assert "tenant:default: 0 USD per day from now on, whatever the settings say, until" in told
+    assert "`budget tenant:default --limit default`" in told
+    assert "nothing more can be held before midnight UTC" in told
+    assert atelier("audit").code == 0
+    found = atelier("run", write_lines(tmp_path / "b.jsonl", picture("b")), "--json")
+    assert found.json["jobs"][0]["errors"][0]["code"] == "budget_exceeded"
+    told = atelier("budget", "tenant:default", "--limit", "default").out
+    assert "tenant:default: the limit that the functions' settings say, from now on" in told
+    assert "midnight" not in told
+    (row,) = atelier("budget", "tenant:default", "--json").json["budgets"]
+    assert float(row["limit"]) == 500
+    assert atelier("run", write_lines(tmp_path / "c.jsonl", picture("c"))).code == 0
+    assert atelier("audit").code == 0
+
+
 def test_budget_shows_what_every_scope_has_used(atelier):
     found = atelier("budget", "--json").json
     assert [row["scope"] for row in found["budgets"]] == ["all", "tenant:default"]
@@ -196,7 +215,17 @@ def test_submit_prints_the_ids_and_ends_with_1_when_a_line_cannot_be_read(tmp_pa
 
 @pytest.mark.parametrize(
     "arguments",
-    ["", "fly", "run", "status", "up --port 99999", "up --port x", "budget all --limit -1", "replay job --from moon"],
+    [
+        "",
+        "fly",
+        "run",
+        "status",
+        "up --port 99999",
+        "up --port x",
+        "budget all --limit -1",
+        "budget all --limit none",
+        "replay job --from moon",
+    ],
 )
 def test_wrong_arguments_end_with_2_and_the_usage(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
