@@ -1,8 +1,11 @@
 # Who builds what the repository gets: pull requests are planned, `main` is applied (cloudbuild.yaml).
 #
-# Neither account may say who may do what, make accounts, change buckets or read a secret: a plan that does so is applied
-# by a person. None of these roles holds a setIamPolicy, and none but `actAs` acts for an account; compared on 2026-11-21
-# with the roles of August in github.com/iann0036/iam-dataset, gcp/roles.
+# Neither account itself may say who may do what, make accounts, change buckets or read a secret: a plan that does so is
+# applied by a person. None of these roles holds a setIamPolicy; compared on 2026-11-21 with the roles of August in
+# github.com/iann0036/iam-dataset, gcp/roles.
+#
+# But who deploys a function decides what it runs, and so acts as its account: whoever can push to `main` can read and
+# write whatever the functions can, their secrets too. Protect that branch.
 
 locals {
   state_bucket = "${var.project_id}-terraform" # made by hand, before there is a state
@@ -50,9 +53,20 @@ locals {
     "storage.buckets.getIamPolicy",
   ]
 
-  # What has no narrow role of its own: roles/pubsub.editor would also read and publish every event,
-  # roles/monitoring.editor switch APIs on.
-  wiring = [
+  # What an apply of code and configuration changes. The predefined roles hold more: roles/cloudfunctions.developer may
+  # call every function and be root in every instance (run.services.sshRoot), roles/pubsub.editor read and publish every
+  # event, roles/monitoring.editor switch APIs on. A role of one's own and `actAs` deploy a function, says
+  # cloud.google.com/functions/docs/reference/iam/roles, but not which permissions that takes: these are the predefined
+  # role's on functions, without calling them and copying their source, and the look at a function's service.
+  deploying = [
+    "cloudfunctions.functions.create",
+    "cloudfunctions.functions.delete",
+    "cloudfunctions.functions.get",
+    "cloudfunctions.functions.list",
+    "cloudfunctions.functions.update",
+    "cloudfunctions.locations.list",
+    "cloudfunctions.operations.get",
+    "cloudfunctions.operations.list",
     "monitoring.alertPolicies.create",
     "monitoring.alertPolicies.delete",
     "monitoring.alertPolicies.update",
@@ -78,11 +92,11 @@ locals {
     "pubsub.topics.delete",
     "pubsub.topics.detachSubscription",
     "pubsub.topics.update",
+    "run.services.get",
   ]
 
-  # What an apply of code and configuration changes: no finer level exists for any of them.
-  deploying = toset([
-    "roles/cloudfunctions.developer",
+  # These two hold nothing else that matters.
+  deploying_besides = toset([
     "roles/cloudscheduler.admin",
     "roles/datastore.indexAdmin",
   ])
@@ -155,22 +169,22 @@ resource "google_storage_bucket_iam_member" "archive" {
 
 # ---------------------------------------------------------------- what applying takes
 
-resource "google_project_iam_custom_role" "wiring" {
-  role_id     = "atelierWiring"
-  title       = "Atelier: topics, subscriptions and monitoring"
-  description = "Sets them up without reading or publishing what goes through them"
-  permissions = local.wiring
+resource "google_project_iam_custom_role" "deploy" {
+  role_id     = "atelierDeploy"
+  title       = "Atelier: deploy"
+  description = "Sets up functions, topics, subscriptions and monitoring without calling, publishing or reading by itself"
+  permissions = local.deploying
   depends_on  = [google_project_service.this]
 }
 
-resource "google_project_iam_member" "wiring" {
+resource "google_project_iam_member" "deploy" {
   project = var.project_id
-  role    = google_project_iam_custom_role.wiring.id
+  role    = google_project_iam_custom_role.deploy.id
   member  = "serviceAccount:${google_service_account.deploy.email}"
 }
 
 resource "google_project_iam_member" "deploying" {
-  for_each = local.deploying
+  for_each = local.deploying_besides
   project  = var.project_id
   role     = each.value
   member   = "serviceAccount:${google_service_account.deploy.email}"
@@ -210,11 +224,7 @@ resource "google_cloudbuild_trigger" "deploy" {
   location        = split("/", each.value)[3]
   filename        = "cloudbuild.yaml"
   service_account = google_service_account.deploy.id
-
-  substitutions = {
-    _APPLY    = "true"
-    _DATABASE = var.database
-  }
+  substitutions   = { _APPLY = "true" }
 
   repository_event_config {
     repository = each.value
@@ -233,11 +243,7 @@ resource "google_cloudbuild_trigger" "plan" {
   location        = split("/", each.value)[3]
   filename        = "cloudbuild.yaml"
   service_account = google_service_account.plan.id
-
-  substitutions = {
-    _APPLY    = "false"
-    _DATABASE = var.database
-  }
+  substitutions   = { _APPLY = "false" }
 
   repository_event_config {
     repository = each.value

@@ -12,7 +12,11 @@ locals {
     }
   }
 
-  callers = { for name, row in local.functions : name => row if row.calls_vendors } # of vendors
+  callers        = { for name, row in local.functions : name => row if row.calls_vendors } # of vendors
+  vertex_callers = { for name, row in local.callers : name => row if contains(var.vendors, "vertex") }
+
+  # Where a role is named, none is made.
+  vertex_roles = toset(length(local.vertex_callers) > 0 && var.vertex_role == null ? ["atelierVertex"] : [])
 
   # The secret without which a vendor cannot be called.
   vendor_secrets = {
@@ -59,10 +63,13 @@ locals {
     )
   }
 
-  # As declared in the code. A name it does not know stops every function, and a secret's value does not belong here.
-  known_settings = toset([
-    for found in regexall("(?m)^    (\\w+): .* = setting\\b", file("${path.module}/../shared/settings.py")) : upper(found[0])
-  ])
+  # The form of each setting's value, by the type that the code declares. A name it does not know, or a value it cannot
+  # read, stops every function, and the archive before is stopped by it as well.
+  typed_settings = { bool = "^(true|false)$", float = "^[0-9]+(\\.[0-9]+)?$", int = "^[0-9]+$" }
+  known_settings = {
+    for found in regexall("(?m)^    (\\w+): (.*) = setting\\b", file("${path.module}/../shared/settings.py")) :
+    upper(found[0]) => lookup(local.typed_settings, found[1], "")
+  }
 
   # Given by variables of their own or by secrets. With PUSH_AUDIENCE, every event is refused behind Cloud Run's check.
   reserved_settings = toset(concat(tolist(local.secrets), [
@@ -154,13 +161,6 @@ resource "google_cloudfunctions2_function" "this" {
     google_storage_bucket_iam_member.input,
     google_storage_bucket_object.archive,
   ]
-
-  lifecycle {
-    precondition {
-      condition     = local.scaling[each.key].min_instances <= local.scaling[each.key].max_instances
-      error_message = "scaling: ${each.key} would keep more instances than it may have."
-    }
-  }
 }
 
 # ---------------------------------------------------------------- what they may do in the whole project
@@ -173,11 +173,30 @@ resource "google_project_iam_member" "metrics" {
   member   = "serviceAccount:${google_service_account.function[each.key].email}"
 }
 
-# Nor for models that are Google's own.
+# What it takes to ask models. roles/aiplatform.user may also start jobs, and their code runs as Vertex AI's agent for
+# custom code, which gets tokens of every account of the project (iam.serviceAccounts.getAccessToken in
+# roles/aiplatform.customCodeServiceAgent: github.com/iann0036/iam-dataset, gcp/roles).
+#
+# Prompts demand `predict`: cloud.google.com/vertex-ai/generative-ai/docs/access-control. Confirmed nowhere: that it does
+# for fetchPredictOperation, by which a clip of Veo is asked after; where Google answers 403, var.vertex_role names
+# another. Gemini Omni, which the catalogue has only by name, demands aiplatform.interactions.{create,get,cancel}
+# (docs.cloud.google.com/gemini-enterprise-agent-platform/reference/rpc/): left out, since a role that names a
+# permission Google does not let it hold cannot be made at all.
+resource "google_project_iam_custom_role" "vertex" {
+  for_each    = local.vertex_roles
+  role_id     = each.value
+  title       = "Atelier: ask models"
+  description = "Asks Google's models and does nothing else with Vertex AI"
+  depends_on  = [google_project_service.this]
+
+  permissions = ["aiplatform.endpoints.predict"]
+}
+
+# No finer level than the project exists for models that are Google's own.
 resource "google_project_iam_member" "vertex" {
-  for_each = { for name, row in local.callers : name => row if contains(var.vendors, "vertex") }
+  for_each = local.vertex_callers
   project  = var.project_id
-  role     = "roles/aiplatform.user"
+  role     = var.vertex_role == null ? google_project_iam_custom_role.vertex["atelierVertex"].id : var.vertex_role
   member   = "serviceAccount:${google_service_account.function[each.key].email}"
 }
 

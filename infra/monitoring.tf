@@ -4,7 +4,8 @@
 # How Cloud Monitoring's metrics are called in PromQL: cloud.google.com/monitoring/promql/promql-mapping. A count is
 # right though instances come and go, as a point of a counter is stored with its start:
 # cloud.google.com/stackdriver/docs/managed-prometheus/promql-differences ("Calculation of rate and increase").
-# A condition looks back 24 h at most, and 25 h with its `duration`: cloud.google.com/monitoring/alerts/using-promql.
+# A condition looks back 24 h at most, and 25 h with its `duration`, without the preview of long lookbacks, which is not
+# used here: cloud.google.com/monitoring/alerts/using-promql.
 
 locals {
   monitoring  = jsondecode(file("${path.module}/monitoring.json"))
@@ -106,7 +107,12 @@ resource "google_monitoring_alert_policy" "this" {
     mime_type = "text/markdown"
   }
 
-  depends_on = [google_monitoring_metric_descriptor.this]
+  # What they watch is there first: some tell of what is missing, and would while the functions still build.
+  depends_on = [
+    google_cloud_scheduler_job.tick,
+    google_monitoring_metric_descriptor.this,
+    google_pubsub_subscription.function,
+  ]
 }
 
 # ---------------------------------------------------------------- objectives

@@ -1,6 +1,20 @@
+# By sh's quotes nothing in a value is replaced or run.
+locals {
+  joining = merge(
+    { for setting, text in merge(local.settings, local.vertex_settings, { CALLS_VENDORS = "false" }) : "ATELIER_${setting}" => text if setting != "METRICS_URL" },
+    { GOOGLE_CLOUD_PROJECT = var.project_id },
+  )
+}
+
 output "archive" {
   description = "The archive that the functions run. To roll back, give an earlier one's name as the variable `archive`."
   value       = local.archive
+  depends_on  = [google_cloudfunctions2_function.this] # where one was not deployed, it stays the one before
+}
+
+output "environment" {
+  description = "What makes a command line elsewhere one of this deployment: eval \"$(terraform -chdir=infra output -raw environment)\". Measurements are not among it: the functions write them."
+  value       = join("\n", [for name, text in local.joining : "export ${name}='${replace(text, "'", "'\\''")}'"])
 }
 
 output "inbox" {

@@ -1,3 +1,8 @@
+locals {
+  decimal_form = "^[0-9]+(\\.[0-9]{1,6})?$"
+  member_form  = "^(user|group|serviceAccount|domain|principal|principalSet):.+$"
+}
+
 variable "alert_emails" {
   description = "Who is told of alerts and of the monthly budget. Nobody: incidents are only in the console."
   type        = set(string)
@@ -52,7 +57,7 @@ variable "daily_budget_usd" {
   default     = "1000"
 
   validation {
-    condition     = can(regex("^[0-9]+(\\.[0-9]{1,6})?$", var.daily_budget_usd))
+    condition     = can(regex(local.decimal_form, var.daily_budget_usd))
     error_message = "daily_budget_usd is a plain decimal such as \"250\" or \"12.50\"."
   }
 }
@@ -61,6 +66,11 @@ variable "database" {
   description = "The Firestore database, as ATELIER_STATE_URL names it: firestore://PROJECT/DATABASE."
   type        = string
   default     = "atelier"
+
+  validation {
+    condition     = can(regex("^(\\(default\\)|[a-z][a-z0-9-]{2,61}[a-z0-9])$", var.database))
+    error_message = "database has 4 to 63 small letters, digits and hyphens, the first a letter, the last no hyphen; or it is (default)."
+  }
 }
 
 variable "inbox_days" {
@@ -75,9 +85,14 @@ variable "inbox_days" {
 }
 
 variable "input_buckets" {
-  description = "Buckets of your own from which requests may take inputs (`reference_images`, `image`, `inputs`): `generate` may read them."
+  description = "Buckets of this project from which requests may take inputs (`reference_images`, `image`, `inputs`), by their names: `generate` may read them. On a bucket of another project, whoever owns it grants roles/storage.objectViewer to `generate`'s account, atelier-generate@PROJECT.iam.gserviceaccount.com."
   type        = set(string)
   default     = []
+
+  validation {
+    condition     = alltrue([for name in var.input_buckets : can(regex("^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$", name))])
+    error_message = "input_buckets are plain names such as my-pictures: no gs:// and no folder."
+  }
 }
 
 variable "monthly_budget" {
@@ -97,7 +112,7 @@ variable "operators" {
   default     = []
 
   validation {
-    condition     = alltrue([for member in var.operators : can(regex("^(user|group|serviceAccount|domain|principal|principalSet):.+$", member))])
+    condition     = alltrue([for member in var.operators : can(regex(local.member_form, member))])
     error_message = "operators are members such as user:ann@example.com or group:team@example.com; nobody is let in unnamed."
   }
 }
@@ -108,7 +123,7 @@ variable "outputs_days" {
   default     = 365
 
   validation {
-    condition     = var.outputs_days * 86400 > tonumber(lookup(var.settings, "CACHE_S", "604800"))
+    condition     = var.outputs_days * 86400 > try(tonumber(lookup(var.settings, "CACHE_S", "604800")), 604800)
     error_message = "A piece is given again for CACHE_S seconds (7 days unless settings say otherwise) and has to be kept for longer."
   }
 }
@@ -116,6 +131,11 @@ variable "outputs_days" {
 variable "project_id" {
   description = "The project everything is created in. One project holds one Atelier."
   type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
+    error_message = "project_id is the project's id, neither its name nor its number: 6 to 30 small letters, digits and hyphens."
+  }
 }
 
 variable "publishers" {
@@ -124,7 +144,7 @@ variable "publishers" {
   default     = []
 
   validation {
-    condition     = alltrue([for member in var.publishers : can(regex("^(user|group|serviceAccount|domain|principal|principalSet):.+$", member))])
+    condition     = alltrue([for member in var.publishers : can(regex(local.member_form, member))])
     error_message = "publishers are members such as serviceAccount:shop@my-project.iam.gserviceaccount.com; nobody spends money unnamed."
   }
 }
@@ -135,7 +155,7 @@ variable "readers" {
   default     = []
 
   validation {
-    condition     = alltrue([for member in var.readers : can(regex("^(user|group|serviceAccount|domain|principal|principalSet):.+$", member))])
+    condition     = alltrue([for member in var.readers : can(regex(local.member_form, member))])
     error_message = "readers are members such as group:editors@example.com; the bucket stays closed to everybody else."
   }
 }
@@ -174,7 +194,7 @@ variable "runbook_url" {
 }
 
 variable "scaling" {
-  description = "Per function, in place of the wiring table's figures: instances that are kept, instances at most, requests at once per instance."
+  description = "Per function, in place of the wiring table's figures: instances that are kept, instances at most, requests at once per instance. Terraform ignores an attribute of any other name without a word."
   type = map(object({
     min_instances = optional(number)
     max_instances = optional(number)
@@ -189,6 +209,10 @@ variable "scaling" {
   validation {
     condition     = alltrue([for row in values(var.scaling) : coalesce(row.min_instances, 0) >= 0 && coalesce(row.max_instances, 1) >= 1 && coalesce(row.concurrency, 1) >= 1 && coalesce(row.concurrency, 1) <= 1000])
     error_message = "scaling: min_instances from 0, max_instances from 1, concurrency from 1 to 1000."
+  }
+  validation {
+    condition     = alltrue([for name, row in var.scaling : coalesce(row.min_instances, 0) <= coalesce(row.max_instances, try(local.functions[name].max_instances, 1000))])
+    error_message = "scaling: a function would keep more instances than it may have."
   }
 }
 
@@ -240,12 +264,16 @@ variable "settings" {
   default     = {}
 
   validation {
-    condition     = length(setsubtract(keys(var.settings), local.known_settings)) == 0
-    error_message = "settings names what is not a setting: ${join(", ", setsubtract(keys(var.settings), local.known_settings))}."
+    condition     = length(setsubtract(keys(var.settings), keys(local.known_settings))) == 0
+    error_message = "settings names what is not a setting: ${join(", ", setsubtract(keys(var.settings), keys(local.known_settings)))}."
   }
   validation {
     condition     = length(setintersection(keys(var.settings), local.reserved_settings)) == 0
     error_message = "settings names what is set by a variable of its own, or is a secret: ${join(", ", setintersection(keys(var.settings), local.reserved_settings))}."
+  }
+  validation {
+    condition     = alltrue([for name, text in var.settings : can(regex(lookup(local.known_settings, name, ""), text))])
+    error_message = "settings has a value that no function could read, where the code declares a number, or true or false."
   }
 }
 
@@ -255,7 +283,7 @@ variable "tenant_daily_budget_usd" {
   default     = "500"
 
   validation {
-    condition     = can(regex("^[0-9]+(\\.[0-9]{1,6})?$", var.tenant_daily_budget_usd))
+    condition     = can(regex(local.decimal_form, var.tenant_daily_budget_usd))
     error_message = "tenant_daily_budget_usd is a plain decimal such as \"250\" or \"12.50\"."
   }
 }
@@ -266,7 +294,7 @@ variable "user_daily_budget_usd" {
   default     = "100"
 
   validation {
-    condition     = can(regex("^[0-9]+(\\.[0-9]{1,6})?$", var.user_daily_budget_usd))
+    condition     = can(regex(local.decimal_form, var.user_daily_budget_usd))
     error_message = "user_daily_budget_usd is a plain decimal such as \"250\" or \"12.50\"."
   }
 }
@@ -281,8 +309,23 @@ variable "vendors" {
     error_message = "vendors are some of vertex, runway, replicate, huggingface."
   }
   validation {
+    condition     = var.repository == null || length(setintersection(var.vendors, ["huggingface", "replicate", "vertex"])) > 0
+    error_message = "With `repository`, every deployment asks for a sentence as its smoke test: one of the vendors has to have models for texts, as vertex, replicate and huggingface have."
+  }
+  validation {
     condition     = alltrue([for vendor, secret in local.vendor_secrets : contains(keys(var.secret_versions), secret) if contains(var.vendors, vendor)])
     error_message = "A vendor is switched on without its secret: secret_versions has to name ${join(", ", [for vendor, secret in local.vendor_secrets : secret if contains(var.vendors, vendor)])}."
+  }
+}
+
+variable "vertex_role" {
+  description = "The role by which `generate` asks Google's models. Null: one that can do nothing else is made. \"roles/aiplatform.user\", which can do far more, where Google refuses that one or answers a call with 403."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.vertex_role == null || can(regex("^(roles/aiplatform\\.[a-zA-Z]+|(projects|organizations)/[^/]+/roles/[a-zA-Z0-9_.]+)$", var.vertex_role))
+    error_message = "vertex_role is a role of Vertex AI such as roles/aiplatform.user, or one of your own: projects/PROJECT/roles/NAME."
   }
 }
 
