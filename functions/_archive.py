@@ -1,4 +1,4 @@
-"""The archive that is deployed: `python3 -m functions._archive [FILE]`, with any Python 3.11 and nothing installed.
+"""The archive that is deployed: `python3 -m functions._archive`, with any Python 3.11 or later and nothing installed.
 
 The same content gives the same bytes on every machine, so that the archive's hash names its content: names are sorted,
 times and modes fixed, and nothing is compressed, because builds of zlib differ in what they make of the same input.
@@ -10,11 +10,11 @@ import hashlib
 import os
 import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ARCHIVE = Path(".build") / "atelier.zip"
+ARCHIVE = ROOT / ".build" / "atelier.zip"
 FOLDERS = ("functions", "shared")
 REQUIREMENTS = "requirements.txt"
 # What editors and version control leave beside the sources; names with a leading dot are left out as well.
@@ -55,19 +55,15 @@ def write(root: Path, archive: Path) -> list[str]:
     return inside
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Write the archive of this checkout, to the one argument's path if there is one, and say what it is."""
-    if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
-        print("usage: python3 -m functions._archive [FILE]", file=sys.stderr)
-        return 2
-    archive = Path(*arguments) if arguments else ROOT / ARCHIVE
+def main() -> int:
+    """Write the archive of this checkout and say what it is."""
     try:
-        inside = write(ROOT, archive)
+        inside = write(ROOT, ARCHIVE)
     except (NotArchived, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    content = archive.read_bytes()
-    print(f"{archive}  {len(content)} bytes  {len(inside)} files  sha256 {hashlib.sha256(content).hexdigest()}")
+    content = ARCHIVE.read_bytes()
+    print(f"{ARCHIVE}  {len(content)} bytes  {len(inside)} files  sha256 {hashlib.sha256(content).hexdigest()}")
     return 0
 
 
@@ -94,4 +90,4 @@ def _entry(name: str) -> zipfile.ZipInfo:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -20,6 +20,7 @@ Edit = tuple[str, str, str]
 PUBSUB, STORAGE, DEPLOYED = "infra/pubsub.tf", "infra/storage.tf", "infra/functions.tf"
 TABLE, ASKED, WATCHED = "infra/functions.json", "infra/monitoring.json", "infra/monitoring.tf"
 BUILD, DATABASE, SECRETS = "infra/build.tf", "infra/firestore.tf", "infra/secrets.tf"
+OUTPUTS = "infra/outputs.tf"
 INDEXES = "shared/stores/indexes.json"
 URL = "google_cloudfunctions2_function.this[each.key].service_config[0].uri"
 TO_RESULTS = 'dead_letter_topic = google_pubsub_topic.this["results"]'
@@ -159,7 +160,7 @@ BREAKAGES: Mapping[Callable[..., None], Sequence[Edit]] = {
         (STORAGE, '"roles/storage.objectCreator"', '"roles/storage.objectAdmin"'),
         (STORAGE, "bucket   = each.value.bucket", 'bucket   = "${var.project_id}-outputs"'),
         (SECRETS, "= google_secret_manager_secret.vendor[each.value.secret].secret_id", '= "atelier-all"'),
-        (DEPLOYED, '"roles/aiplatform.user"', '"roles/aiplatform.admin"'),
+        (DEPLOYED, 'google_project_iam_custom_role.vertex["atelierVertex"].id :', '"roles/aiplatform.user" :'),
         (DEPLOYED, '"roles/iam.serviceAccountTokenCreator"', '"roles/iam.serviceAccountUser"'),
         (DEPLOYED, "  for_each = local.event_functions\n  service ", "  for_each = local.functions\n  service "),
     ],
@@ -170,7 +171,18 @@ BREAKAGES: Mapping[Callable[..., None], Sequence[Edit]] = {
     ],
     grants.test_no_role_is_given_in_the_whole_project_where_a_resource_has_it: [
         (DEPLOYED, '"roles/monitoring.metricWriter"', '"roles/editor"'),
-        (DEPLOYED, '"roles/aiplatform.user"', '"roles/pubsub.publisher"'),
+        (DEPLOYED, 'google_project_iam_custom_role.vertex["atelierVertex"].id :', '"roles/pubsub.publisher" :'),
+    ],
+    grants.test_who_asks_models_does_nothing_else_with_vertex: [
+        (
+            DEPLOYED,
+            '["aiplatform.endpoints.predict"]',
+            '["aiplatform.endpoints.predict", "aiplatform.customJobs.create"]',
+        ),
+    ],
+    grants.test_another_role_for_models_takes_the_place_of_ours: [
+        (DEPLOYED, "> 0 && var.vertex_role == null ?", "> 0 ?"),
+        (DEPLOYED, "].id : var.vertex_role", '].id : var.vertex_role == null ? null : "roles/aiplatform.admin"'),
     ],
     grants.test_documents_are_those_of_one_database_and_staged_archives_those_of_one_bucket: [
         (DATABASE, "databases/${google_firestore_database.this.name}", "databases/(default)"),
@@ -185,6 +197,12 @@ BREAKAGES: Mapping[Callable[..., None], Sequence[Edit]] = {
     builders.test_who_builds_may_not_say_who_may_do_what: [
         (BUILD, '"roles/datastore.indexAdmin"', '"roles/resourcemanager.projectIamAdmin"'),
         (BUILD, '"pubsub.topics.update"', '"pubsub.topics.setIamPolicy"'),
+    ],
+    builders.test_who_deploys_sets_up_and_neither_calls_nor_publishes_nor_looks_inside: [
+        (BUILD, '"run.services.get"', '"run.routes.invoke"'),
+        (BUILD, '"run.services.get"', '"run.services.update"'),
+        (BUILD, '"pubsub.topics.update"', '"pubsub.topics.publish"'),
+        (BUILD, '"cloudfunctions.functions.list"', '"iam.serviceAccounts.list"'),
     ],
     builders.test_a_plan_changes_nothing_and_sees_no_document_object_of_users_or_secret: [
         (BUILD, 'plan   = "roles/storage.objectViewer"', 'plan   = "roles/storage.objectUser"'),
@@ -249,6 +267,20 @@ BREAKAGES: Mapping[Callable[..., None], Sequence[Edit]] = {
     places.test_the_budgets_are_those_that_were_asked_for: [
         (DEPLOYED, "= var.user_daily_budget_usd", "= var.tenant_daily_budget_usd"),
     ],
+    places.test_no_alert_is_there_before_what_it_watches: [
+        (WATCHED, "    google_cloud_scheduler_job.tick,\n", ""),
+        (WATCHED, "    google_pubsub_subscription.function,\n", ""),
+    ],
+    places.test_an_archive_is_told_of_as_the_running_one_only_when_the_functions_are_deployed: [
+        (OUTPUTS, "[google_cloudfunctions2_function.this]", "[google_storage_bucket.source]"),
+    ],
+    places.test_a_command_line_elsewhere_joins_the_deployment_by_what_terraform_prints: [
+        (OUTPUTS, 'if setting != "METRICS_URL"', 'if setting != "BUDGET_SHARDS"'),
+        (OUTPUTS, "local.vertex_settings, ", ""),
+        (OUTPUTS, "${replace(text, \"'\", \"'\\\\''\")}", "${text}"),
+        (OUTPUTS, "='${", "=${"),
+        (OUTPUTS, "{ GOOGLE_CLOUD_PROJECT = var.project_id }", "{}"),
+    ],
     places.test_the_monthly_budget_is_of_this_project_and_told_to_those_who_hear_of_alerts: [
         ("infra/billing.tf", "[0.5, 0.9, 1]", "[50, 90, 100]"),
     ],
@@ -269,6 +301,9 @@ BREAKAGES: Mapping[Callable[..., None], Sequence[Edit]] = {
     ],
     alerts.test_a_question_about_waiting_events_names_all_functions_that_get_any: [
         (ASKED, "quality_check|record_cost", "record_cost"),
+    ],
+    alerts.test_the_dashboard_is_the_one_that_is_made_of_the_table: [
+        (WATCHED, "dashboards/cloud_monitoring.json", "dashboards/grafana.json"),
     ],
     alerts.test_every_alert_of_the_table_is_made_and_no_other: [
         (WATCHED, "= local.monitoring.alerts", "= { suspense = local.monitoring.alerts.suspense }"),
@@ -295,6 +330,28 @@ BREAKAGES: Mapping[Callable[..., None], Sequence[Edit]] = {
     security.test_the_readme_says_what_every_function_may_do: [
         ("README.md", "| `quality_check` | `record-cost`, ", "| `quality_check` | "),
         (TABLE, '"publishes": ["generate"]', '"publishes": ["generate", "results"]'),
+    ],
+    security.test_every_account_that_is_no_functions_has_a_row_and_no_other: [
+        ("README.md", "| `atelier-plan` | ", "| `atelier-plans` | "),
+        ("infra/archive.tf", '"atelier-build"', '"atelier-builds"'),
+    ],
+    security.test_the_row_of_one_of_googles_accounts_names_the_topics_it_may_publish_on: [
+        (STORAGE, 'this[local.functions["on_upload"].trigger.topic].id\n  role', 'this["requests"].id\n  role'),
+    ],
+    security.test_every_variable_that_lets_somebody_in_has_a_row_and_no_other: [
+        ("README.md", "| `readers` | ", "| `reader` | "),
+        (STORAGE, "for_each = var.readers", "for_each = var.alert_emails"),
+        (DEPLOYED, 'toset(var.webhook_public ? ["allUsers"] : [])', "toset([])"),
+    ],
+    security.test_whatever_is_kept_is_kept_for_as_many_days_as_it_says: [
+        ("README.md", "| 400 days", "| 40 days"),
+        ("infra/variables.tf", "default     = 365", "default     = 180"),
+        (DATABASE, "POINT_IN_TIME_RECOVERY_ENABLED", "POINT_IN_TIME_RECOVERY_DISABLED"),
+        (PUBSUB, 'message_retention_duration = "604800s"', 'message_retention_duration = "86400s"'),
+        (STORAGE, "retention_duration_seconds = 604800", "retention_duration_seconds = 864000"),
+    ],
+    security.test_what_is_kept_until_somebody_deletes_it_never_expires: [
+        (DATABASE, '"cache", ', '"cache", "jobs", '),
     ],
     readme.test_the_generated_tables_are_the_ones_the_code_makes: [
         ("README.md", "| `ops` | HTTP |", "| `ops` | topic `ops` |"),

@@ -16,10 +16,12 @@ from tests.deploy.tree import ROOT
 CONFIG = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text("utf-8"))
 STEPS: dict[str, dict[str, Any]] = {step["id"]: step for step in CONFIG["steps"]}
 BUILT_IN = {"PROJECT_ID": "some-project", "BUILD_ID": "11112222-3333-4444-5555-666677778888"}
+STATE_URL = "firestore://some-project/jobs-of-ours"  # of what Terraform has applied
 
 # What a program does beside noting its call. $FAIL names calls that fail; $WORLD/running is the archive in use.
 _TERRAFORM = r"""
 case "$*" in
+  *" output -raw environment") echo "export ATELIER_STATE_URL='$STATE_URL'" ;;
   *" output "*) cat "$WORLD/running" 2>/dev/null || echo "Warning: No outputs found" ;;
   *" plan "*) echo planned >.build/plan ;;
   *" show "*) cat "$WORLD/planned" ;;
@@ -30,7 +32,7 @@ esac
 _PYTHON = r"""
 case "$*" in
   *functions._archive*) mkdir -p .build; printf archive >.build/atelier.zip ;;
-  *" submit "*) fails smoke ;;
+  *" submit "*) echo "$ATELIER_STATE_URL" >"$WORLD/asked"; fails smoke ;;
   *missing*) fails emulators ;;
   *pytest*) echo "$PATH" >"$WORLD/path"; fails test ;;
 esac
@@ -103,12 +105,12 @@ class CloudBuild:
         script = step["script"]
         for volume in step.get("volumes", ()):
             script = script.replace(f"{volume['path']}/", f"{self._tools}/")
-        own = dict(expanded(line, known).split("=", 1) for line in step.get("env", ()))
+        ours = {"WORLD": str(self.world), "FAIL": fail, "STATE_URL": STATE_URL}
         path = f"{self._programs}:{os.environ['PATH']}"
         return subprocess.run(
             ["sh", "-c", script],
             cwd=self.workspace,
-            env={"PATH": path, "WORLD": str(self.world), "FAIL": fail, **known, **own},
+            env={"PATH": path, **ours, **known},
             capture_output=True,
             text=True,
             check=False,

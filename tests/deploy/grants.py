@@ -85,6 +85,6 @@ def of_functions(tree: Tree) -> Iterator[Grant]:
 def _of_callers(account: str) -> Iterator[Grant]:
     """What it takes to call vendors: Google's models, links signed as oneself, inputs in buckets of the user's own."""
     itself = f"serviceAccounts/{account}"
-    yield Grant(member(account), "roles/aiplatform.user", "project", PROJECT)
+    yield Grant(member(account), "roles/atelierVertex", "project", PROJECT)
     yield Grant(member(account), "roles/iam.serviceAccountTokenCreator", "service_account", itself)
     yield Grant(member(account), "roles/storage.objectViewer", "storage_bucket", "bucket-of-inputs")

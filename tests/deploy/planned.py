@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -61,15 +61,28 @@ def plan(infra: Path, variables: Mapping[str, Any], scratch: Path) -> dict[str, 
         scratch: an empty folder.
     """
     module = _Module(infra)
-    addresses = [address for address in module.resources if not address.startswith("data.")]
+    addresses = [address for address in module.declared if not address.startswith(("data.", "output."))]
+    return _evaluated(module, addresses, variables, scratch)
+
+
+def output(infra: Path, name: str, variables: Mapping[str, Any], scratch: Path) -> Any:
+    """Return the value of an output; arguments as of `plan`."""
+    address = f"output.{name}"
+    return _evaluated(_Module(infra), [address], variables, scratch)[address].get("value")
+
+
+def _evaluated(
+    module: _Module, addresses: Sequence[str], variables: Mapping[str, Any], scratch: Path
+) -> dict[str, Any]:
+    """Address → what the block at it evaluates to."""
     text = module.rewritten(addresses)
     used = set(re.findall(r'^variable "(\w+)"', text, re.MULTILINE))  # a value of any other makes it complain
     (scratch / "main.tf").write_text(text)
     (scratch / "terraform.tfvars.json").write_text(json.dumps({n: v for n, v in variables.items() if n in used}))
     # One line: the console reads an expression per line.
     pairs = ", ".join(f'"{address}" = local.{_local(address)}' for address in addresses)
-    planned: dict[str, Any] = _without_nulls(json.loads(_console(scratch, f"jsonencode({{{pairs}}})")))
-    return planned
+    found: dict[str, Any] = _without_nulls(json.loads(_console(scratch, f"jsonencode({{{pairs}}})")))
+    return found
 
 
 def _console(folder: Path, expression: str) -> str:
@@ -105,7 +118,7 @@ class _Module:
         self._locals: dict[str, str] = {}
         self._variables: dict[str, Block] = {}
         self._referred: dict[str, set[str]] = {}
-        self.resources: dict[str, Block] = {}
+        self.declared: dict[str, Block] = {}
         for path in sorted(infra.glob("*.tf")):
             text = path.read_text("utf-8")
             for address, attribute in _REFERENCE.findall(text):
@@ -118,15 +131,15 @@ class _Module:
             self._locals |= block.attributes
         elif block.kind == "variable":
             self._variables[block.labels[0]] = block
-        elif block.kind in {"resource", "data"}:
-            prefix = "data." if block.kind == "data" else ""
-            self.resources[prefix + ".".join(block.labels)] = block
+        elif block.kind in {"resource", "data", "output"}:
+            prefix = "" if block.kind == "resource" else f"{block.kind}."
+            self.declared[prefix + ".".join(block.labels)] = block
 
     def rewritten(self, addresses: Iterable[str]) -> str:
         """Return a module of variables and locals: *addresses* and all they are computed from."""
         values: dict[str, str] = {}
         missing = [_local(address) for address in addresses]
-        known = self._locals | {_local(a): _value(b, self._made_up(a)) for a, b in self.resources.items()}
+        known = self._locals | {_local(a): _value(b, self._made_up(a)) for a, b in self.declared.items()}
         while missing:
             name = missing.pop()
             if name not in values:
@@ -139,7 +152,7 @@ class _Module:
 
     def _made_up(self, address: str) -> dict[str, str]:
         """What the cloud would fill in of a resource, as expressions."""
-        block = self.resources[address]
+        block = self.declared[address]
         known = _MADE_UP.get(block.labels[0], {})
         found = {name: _with_own(text, block) for name, text in known.items()}
         key = "/${each.key}" if "for_each" in block.attributes else ""

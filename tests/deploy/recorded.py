@@ -1,4 +1,4 @@
-"""What the functions ask of everything around them, recorded while the local system does all that it ever does."""
+"""What the functions ask of everything around them and what they measure, while the local system does all it can."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hmac
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,46 +19,55 @@ from functions._runtime import baton_message
 from shared import bootstrap
 from shared.adapters import wiring
 from shared.domain.job import State
-from shared.errors import StoreUnavailable
+from shared.errors import StoreUnavailable, StoreUnusable
 from shared.log import bound
 from shared.ports import Json
 from tests.deploy.recorders import Seen, recording, watched
 from tests.pipeline.harness import IMAGE, TEXT, VIDEO, Pipeline
+from tests.pipeline.test_outages import Failing
 from tests.pipeline.vendors import ALL, SECRETS, vendor_pipeline
 
-NARROW = "offline-text-lite"
+DRAFT, NARROW = "offline-image-draft", "offline-text-lite"
 READER = "gemini-3.5-flash-lite"
 REQUESTS: Mapping[str, Json] = {
     "text": TEXT,
     "picture": IMAGE,
     "clip": {**VIDEO, "model": "offline-video-standard"},
-    "rejected": {**IMAGE, "model": "offline-image-draft", "min_grade": "A"},
+    "rejected": {**IMAGE, "model": DRAFT, "min_grade": "A"},
     "refused": {**TEXT, "max_cost": "0.05"},
+}
+HASTY: Json = {"cache": "off", "fallback": False}
+FAULTS: Mapping[str, Json] = {  # of a vendor's answer, and whom they hit
+    "unavailable": {**TEXT, "model": READER},
+    "rate_limited": {**TEXT, "model": "gpt-oss-120b"},
+    "retired": {**IMAGE, "size": "1K", "model": "gemini-3.1-flash-lite-image"},
+    "credits": {**IMAGE, "size": "1K", "model": "flux-schnell"},
 }
 HOOK = {"webhook_url": "https://example.com/", "replicate_webhook_secrets": ("whsec_c2VjcmV0",)}
 PAGES = ("/", "/?limit=1", "/?state=succeeded", "/budgets", "/breakers", "/health", "/api/jobs", "/api/budgets")
 
 
 def record(home: Path) -> Seen:
-    """Carry requests of every kind to their ends, fail, recover, audit, look at every page; build every process."""
+    """Carry requests of every kind to every end, fail, recover, audit, look at every page; build every process."""
     with recording() as seen:
         _carried(home / "carried")
+        _doubtful(home / "doubtful")
         _parked(home / "parked")
+        _lost(home / "lost")
         _at_vendors(home / "vendors")
         _built(home / "built", seen)
     return seen
 
 
 def _carried(home: Path) -> None:
-    """One of every kind, a copy, a rejected piece, a refusal, a crash, an upload, a webhook, an event given up."""
+    """Two of every kind at once and a third, a rejected piece, a refusal, a crash, an upload, a webhook."""
     pipeline = Pipeline(home, replicate_webhook_secrets=(f"whsec_{base64.b64encode(b'secret').decode()}",))
-    asked = [{**request, "request_id": name} for name, request in REQUESTS.items()]
-    pipeline.run(*asked)
-    (first, *_) = pipeline.run({**asked[0], "request_id": "again"})
+    asked = [{**request, "request_id": f"{name} {n}"} for n in range(3) for name, request in REQUESTS.items()]
+    first, *_ = pipeline.run(*asked[: 2 * len(REQUESTS)])
+    pipeline.run(*asked[2 * len(REQUESTS) :])
     _crashed(pipeline)
     _send_webhook(first.job_id, pipeline)
     _upload(pipeline)
-    pipeline.deliver("on_dead_letter", {**TEXT, "request_id": "dead"}, "dead")
     pipeline.settle()
     _looked_at(pipeline)
 
@@ -99,22 +109,55 @@ def _upload(pipeline: Pipeline) -> None:
     pipeline.deliver("on_upload", told)
 
 
+def _doubtful(home: Path) -> None:
+    """A call whose fate is unknown."""
+    pipeline = Pipeline(home, offline_faults={"ambiguous": 1, "models": [DRAFT]})
+    pipeline.run({**IMAGE, **HASTY, "request_id": "a", "model": DRAFT})
+
+
 def _parked(home: Path) -> None:
     """More requests at once than their model may be called for in a minute."""
     home.mkdir(parents=True)
     catalogue = home / "own.toml"
     catalogue.write_text(f'[[model]]\nid = "{NARROW}"\nrpm = 1\n')
     pipeline = Pipeline(home, catalogue=str(catalogue), tick_s=5.0)
-    asked = {**TEXT, "model": NARROW, "fallback": False, "cache": "off", "deadline_s": 3600}
+    asked = {**TEXT, **HASTY, "model": NARROW, "deadline_s": 3600}
     pipeline.run(*({**asked, "request_id": f"{n}"} for n in range(3)))
     _looked_at(pipeline)
 
 
+def _lost(home: Path) -> None:
+    """An event that is lost again and again, one that is given up, and a store that does not answer."""
+    pipeline = Pipeline(home, stale_s=10.0)
+    pipeline.submit({**TEXT, "request_id": "lost"})
+    for _ in range(4):
+        _lose_everything(pipeline)
+        pipeline.clock.sleep(11)
+        pipeline.tick()
+    given_up = {"CloudPubSubDeadLetterSourceSubscription": "validate"}
+    pipeline.deliver("on_dead_letter", {**TEXT, "request_id": "dead"}, attributes=given_up)
+    for error in (StoreUnavailable("no answer"), StoreUnusable("no role")):
+        Failing(pipeline.services.documents, "commit", error, lambda _: True, after=False)
+        with suppress(StoreUnavailable):
+            pipeline.deliver("validate", {**TEXT, "request_id": "unlucky"})
+
+
+def _lose_everything(pipeline: Pipeline) -> None:
+    if "validate" in pipeline.system.bus.backlog():
+        pipeline.step("validate")
+    while deliveries := pipeline.system.bus.lease(pipeline.system._subscriptions, 100):
+        pipeline.system.bus.ack(deliveries)
+
+
 def _at_vendors(home: Path) -> None:
-    """A vendor is shown a picture from the inbox."""
+    """A vendor is shown a picture from the inbox; then one job per fault of a vendor's answer."""
     with vendor_pipeline(home) as pipeline:
         shown = pipeline.put("shown.png", b"not looked at", "image/png")
         pipeline.run({**TEXT, "model": READER, "inputs": [shown], "request_id": "shown"})
+        for fault, request in FAULTS.items():
+            pipeline.vendors.fail(fault)
+            pipeline.run({**request, **HASTY, "request_id": fault})
+        pipeline.tick()
 
 
 def _built(home: Path, seen: Seen) -> None:

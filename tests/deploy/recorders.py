@@ -69,6 +69,7 @@ class Seen:
         secrets: (function, setting) that were read.
         vendors: functions that took hold of a provider.
         measuring: functions that measured something.
+        series: metric → the sets of labels it was measured with.
     """
 
     queries: set[Query] = field(default_factory=set)
@@ -80,6 +81,7 @@ class Seen:
     secrets: set[tuple[str, str]] = field(default_factory=set)
     vendors: set[str] = field(default_factory=set)
     measuring: set[str] = field(default_factory=set)
+    series: dict[str, set[frozenset[tuple[str, str]]]] = field(default_factory=dict)
 
 
 def at_work() -> str:
@@ -96,7 +98,7 @@ def recording() -> Iterator[Seen]:
         patch.setattr(bootstrap, "_documents", lambda settings: lambda: RecordingStore(documents(settings)(), seen))
         patch.setattr(bootstrap, "_blobs", lambda settings: lambda: RecordingBlobs(blobs(settings)(), seen))
         patch.setattr(LocalBus, "publish", _publishing(seen, LocalBus.publish))
-        patch.setattr(LogMetrics, "record", lambda *_: seen.measuring.add(at_work()))
+        patch.setattr(LogMetrics, "record", _measuring(seen, LogMetrics.record))
         patch.setattr(Services, "provider", _calling(seen, Services.provider))
         patch.setattr(harness, "Settings", watched(seen))
         yield seen
@@ -189,6 +191,15 @@ def _publishing(seen: Seen, publish: Callable[..., None]) -> Callable[..., None]
     def noted(self: LocalBus, messages: Sequence[Message]) -> None:
         seen.published |= {(at_work(), message.topic) for message in messages if at_work()}
         publish(self, messages)
+
+    return noted
+
+
+def _measuring(seen: Seen, record: Callable[..., None]) -> Callable[..., None]:
+    def noted(self: LogMetrics, name: str, value: float, labels: Mapping[str, str]) -> None:
+        record(self, name, value, labels)
+        seen.measuring.add(at_work())
+        seen.series.setdefault(name, set()).add(frozenset(labels.items()))
 
     return noted
 

@@ -3,21 +3,13 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from functions import _dashboards
 from shared.adapters.cloud_monitoring import TYPE_PREFIX
 from shared.metrics import METRICS
 from shared.settings import Settings
-from tests.deploy.promql import grouped_by, selectors
+from tests.deploy.promql import grouped_by, labels_of, selectors
 from tests.deploy.tree import VARIABLES, Tree, Values
-
-# Google's own: cloud.google.com/monitoring/api/metrics_gcp_p_z
-OF_GOOGLE = {
-    "pubsub_googleapis_com:subscription_oldest_unacked_message_age": {"subscription_id"},
-    "run_googleapis_com:request_count": {"service_name", "response_code"},
-}
-OURS = re.sub(r"[./]", "_", TYPE_PREFIX).replace("com_", "com:")
 
 _FILTER = re.compile(r'metric\.type = "([^"]+)"|resource\.type = "generic_task"|metric\.labels\.(\w+) = .+')
 
@@ -37,17 +29,16 @@ def test_terraform_declares_exactly_the_metrics_that_the_code_declares(tree: Tre
 
 def test_what_is_made_of_the_declarations_is_up_to_date(tree: Tree) -> None:
     for name, document in _dashboards.contents(tree.json("infra/monitoring.json")).items():
-        assert tree.json(f"infra/{name}") == document, f"{name}: python -m functions dashboards"
+        assert tree.text(f"infra/{name}") == _dashboards.text_of(document), f"{name}: python -m functions dashboards"
 
 
 def test_every_question_asks_for_metrics_and_labels_that_are_declared(tree: Tree) -> None:
     for question in _questions(tree):
-        left: set[str] = set()
-        for selector in selectors(question):
-            labels = _labels(selector.metric)
+        asked = {selector: labels_of(selector.metric) for selector in selectors(question)}
+        assert asked, question
+        for selector, labels in asked.items():
             assert {matcher.label for matcher in selector.matchers} <= labels | {"monitored_resource"}, question
-            left |= labels
-        assert grouped_by(question) <= left, question
+        assert grouped_by(question) <= set.union(*asked.values()), question
 
 
 def test_a_question_about_waiting_events_names_all_functions_that_get_any(tree: Tree) -> None:
@@ -55,6 +46,11 @@ def test_a_question_about_waiting_events_names_all_functions_that_get_any(tree: 
     told = [set(matcher.values) for matcher in matchers if matcher.label == "subscription_id"]
     assert told
     assert all(names == set(tree.subscriptions) for names in told)
+
+
+def test_the_dashboard_is_the_one_that_is_made_of_the_table(tree: Tree) -> None:
+    shown = json.loads(tree.plan()["google_monitoring_dashboard.this"]["dashboard_json"])
+    assert shown == tree.json("infra/dashboards/cloud_monitoring.json")
 
 
 # ---------------------------------------------------------------- alerts
@@ -153,33 +149,10 @@ def test_an_objective_that_burns_is_asked_after_at_the_rates_and_windows_of_the_
 
 
 def _questions(tree: Tree) -> Iterator[str]:
-    """Every PromQL expression: of alerts as Terraform would make them, and of both dashboards."""
-    for policy in tree.each("google_monitoring_alert_policy.this").values():
-        for condition in policy["conditions"]:
-            yield condition["condition_prometheus_query_language"][0]["query"]
-    yield from _named(json.loads(tree.plan()["google_monitoring_dashboard.this"]["dashboard_json"]), "prometheusQuery")
-    yield from _named(tree.json("infra/dashboards/grafana.json"), "expr")
-
-
-def _named(value: Any, name: str) -> Iterator[str]:
-    """Every text under a key of that name, however deep."""
-    if isinstance(value, dict):
-        for key, one in value.items():
-            yield from [one] if key == name and isinstance(one, str) else _named(one, name)
-    elif isinstance(value, list):
-        for one in value:
-            yield from _named(one, name)
-
-
-def _labels(metric: str) -> set[str]:
-    """The labels that a series may have. Raises AssertionError for one that nobody writes."""
-    if not metric.startswith(OURS):
-        assert metric in OF_GOOGLE, f"{metric} is none of Google's that are known here"
-        return OF_GOOGLE[metric]
-    name, suffix = re.fullmatch(r"(\w+?)(_bucket|_count|_sum)?", metric.removeprefix(OURS)).groups("")
-    assert name in METRICS, f"{name} is not declared"
-    assert (METRICS[name].kind == "distribution") == bool(suffix), f"{name} is a {METRICS[name].kind}"
-    return {*METRICS[name].labels, *(["le"] if suffix == "_bucket" else [])}
+    """Every PromQL expression of the table, which alerts and both dashboards are made of."""
+    table = tree.json("infra/monitoring.json")
+    yield from (alert["expr"] for alert in table["alerts"].values())
+    yield from (query["expr"] for panel in table["panels"] for query in panel["queries"])
 
 
 def _filters(slo: Values) -> Iterator[str]:

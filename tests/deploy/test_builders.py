@@ -3,7 +3,7 @@
 import re
 
 from tests.deploy.grants import granted
-from tests.deploy.tree import DATABASE, PROJECT, REGION, VARIABLES, Tree, member
+from tests.deploy.tree import PROJECT, REGION, VARIABLES, Tree, member
 
 BUILD, PLAN, DEPLOY = "atelier-build", "atelier-plan", "atelier-deploy"
 # Predefined roles that hold a setIamPolicy, or act as any account: cloud.google.com/iam/docs/roles-permissions
@@ -11,6 +11,7 @@ RULING = re.compile(r"roles/(owner|editor|.*[aA]dmin|.*[oO]wner|iam\.(?!serviceA
 RULES_NOTHING = {"roles/cloudscheduler.admin", "roles/datastore.indexAdmin"}  # Admins by name that set no policy
 FROM_OUTSIDE = "COMMENTS_ENABLED_FOR_EXTERNAL_CONTRIBUTORS_ONLY"
 READING = {"get", "getIamPolicy", "getMetadata", "fullView", "list", "read"}
+SETTING_UP = {"create", "delete", "update", "get", "list", "attachSubscription", "detachSubscription"}
 # What it takes to compare a resource with its state: cloud.google.com/iam/docs/permissions-reference
 ASKED_FOR = {
     "google_artifact_registry_repository": {"artifactregistry.repositories.get"},
@@ -63,6 +64,18 @@ def test_who_builds_may_not_say_who_may_do_what(tree: Tree) -> None:
         assert verbs.isdisjoint({"setIamPolicy", "actAs", "getAccessToken", "signBlob", "signJwt"}), role["role_id"]
 
 
+def test_who_deploys_sets_up_and_neither_calls_nor_publishes_nor_looks_inside(tree: Tree) -> None:
+    permissions = tree.plan()["google_project_iam_custom_role.deploy"]["permissions"]
+    assert {permission.partition(".")[0] for permission in permissions} == {
+        "cloudfunctions",
+        "monitoring",
+        "pubsub",
+        "run",
+    }
+    assert {permission.rpartition(".")[2] for permission in permissions} <= SETTING_UP
+    assert [p for p in permissions if p.startswith("run.")] == ["run.services.get"]
+
+
 def test_a_plan_changes_nothing_and_sees_no_document_object_of_users_or_secret(tree: Tree) -> None:
     roles = {(grant.role, grant.name) for grant in granted(tree) if grant.member == member(PLAN)}
     assert roles == {
@@ -90,5 +103,4 @@ def test_a_pull_request_is_planned_by_the_account_that_changes_nothing(tree: Tre
         assert (started_by.get("comment_control") == FROM_OUTSIDE) == (kind == "plan")
         assert trigger["filename"] == "cloudbuild.yaml"
         assert trigger["location"] == REGION
-        assert trigger["substitutions"]["_APPLY"] == str(kind == "deploy").lower()
-        assert trigger["substitutions"]["_DATABASE"] == DATABASE
+        assert trigger["substitutions"] == {"_APPLY": str(kind == "deploy").lower()}

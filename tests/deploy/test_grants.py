@@ -10,27 +10,26 @@ from tests.deploy.tree import AGENT, DATABASE, PROJECT, REGION, STORAGE_AGENT, V
 
 PUSH, BUILD, PLAN, DEPLOY = "atelier-push", "atelier-build", "atelier-plan", "atelier-deploy"
 STAGING = f"gcf-v2-sources-{PROJECT_NUMBER}-{REGION}"
+WIDER = "roles/aiplatform.user"
 EVERYBODY = {"allUsers", "allAuthenticatedUsers"}
 # Roles for which there is no finer resource, and how far a condition narrows them.
 IN_THE_WHOLE_PROJECT = {
-    "roles/aiplatform.user",
-    "roles/cloudfunctions.developer",  # a function that is yet to be made has no policy
     "roles/cloudscheduler.admin",
     "roles/datastore.indexAdmin",
     "roles/datastore.user",
     "roles/datastore.viewer",
     "roles/logging.logWriter",
     "roles/monitoring.metricWriter",
+    "roles/atelierDeploy",  # a function that is yet to be made has no policy
     "roles/atelierPlan",
-    "roles/atelierWiring",
+    "roles/atelierVertex",
 }
 NARROWED = {
     "roles/datastore.user": f'resource.name == "projects/{PROJECT}/databases/{DATABASE}"',
     "roles/datastore.viewer": f'resource.name == "projects/{PROJECT}/databases/{DATABASE}"',
 }
 APPLYING = {
-    "roles/atelierWiring",
-    "roles/cloudfunctions.developer",
+    "roles/atelierDeploy",
     "roles/cloudscheduler.admin",
     "roles/datastore.indexAdmin",
     "roles/datastore.viewer",  # the smoke test reads its job
@@ -56,6 +55,19 @@ def test_no_role_is_given_in_the_whole_project_where_a_resource_has_it(tree: Tre
     for grant, condition in conditional(tree):
         if grant.place == "project":
             assert grant.role in IN_THE_WHOLE_PROJECT or condition, grant
+
+
+def test_who_asks_models_does_nothing_else_with_vertex(tree: Tree) -> None:
+    (role,) = tree.each("google_project_iam_custom_role.vertex").values()
+    assert role["permissions"] == ["aiplatform.endpoints.predict"]  # and makes no job, which could be any account
+
+
+def test_another_role_for_models_takes_the_place_of_ours(tree: Tree) -> None:
+    callers = {member(service_id(name)) for name, row in tree.rows.items() if row["calls_vendors"]}
+    found = [grant for grant in granted(tree, vertex_role=WIDER) if grant.role == WIDER]
+    assert found == [Grant(caller, WIDER, "project", PROJECT) for caller in callers]
+    assert len(granted(tree, vertex_role=WIDER)) == len(granted(tree))
+    assert tree.each("google_project_iam_custom_role.vertex", vertex_role=WIDER) == {}
 
 
 def test_documents_are_those_of_one_database_and_staged_archives_those_of_one_bucket(tree: Tree) -> None:

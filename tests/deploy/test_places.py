@@ -1,9 +1,14 @@
 """Where things are, how long they are kept, and what runs: one region, closed buckets, a database nobody deletes."""
 
+import dataclasses
+import os
+import re
+import subprocess
 import tomllib
 
 from shared.domain.money import parse_usd
 from shared.settings import Settings
+from tests.deploy.hcl import read_blocks
 from tests.deploy.planned import PROJECT_NUMBER
 from tests.deploy.tree import PROJECT, REGION, VARIABLES, Tree
 
@@ -87,6 +92,7 @@ def test_the_archive_that_is_uploaded_is_the_one_that_runs_and_stays_for_a_way_b
         (storage,) = function["build_config"][0]["source"][0]["storage_source"]
         assert storage == {"bucket": archive["bucket"], "object": archive["name"]}
     assert tree.each("google_storage_bucket_object.archive") == {}  # an earlier one is there already
+    assert tree.output("archive") == VARIABLES["archive"]
 
 
 def test_functions_run_on_the_python_that_the_tests_run_on(tree: Tree) -> None:
@@ -108,6 +114,27 @@ def test_the_budgets_are_those_that_were_asked_for(tree: Tree) -> None:
             assert getattr(told, name) == parse_usd(VARIABLES[name])
 
 
+def test_no_alert_is_there_before_what_it_watches(tree: Tree) -> None:
+    waits = _after(tree, "infra/monitoring.tf", "google_monitoring_alert_policy.this")
+    assert {"google_cloud_scheduler_job.tick", "google_pubsub_subscription.function"} <= waits
+
+
+def test_an_archive_is_told_of_as_the_running_one_only_when_the_functions_are_deployed(tree: Tree) -> None:
+    assert _after(tree, "infra/outputs.tf", "archive") == {"google_cloudfunctions2_function.this"}
+
+
+def test_a_command_line_elsewhere_joins_the_deployment_by_what_terraform_prints(tree: Tree) -> None:
+    odd = {"HUGGINGFACE_BASE_URL": "https://it's.example/$HOME`true`", "MAX_ATTEMPTS": "3"}
+    told = _sourced(tree.output("environment", settings=odd))
+    joined, deployed = Settings.from_environment(told), _deployed(tree, "ops", settings=odd)
+    assert told.get("GOOGLE_CLOUD_PROJECT") == PROJECT
+    assert joined.huggingface_base_url == odd["HUGGINGFACE_BASE_URL"]
+    # Measurements are written by functions alone, and the project is that of Vertex AI where it is a vendor.
+    assert joined == dataclasses.replace(deployed, metrics_url="", vertex_project=PROJECT)
+    without = _sourced(tree.output("environment", vendors=["replicate"]))
+    assert Settings.from_environment(without).vertex_project == ""
+
+
 def test_the_monthly_budget_is_of_this_project_and_told_to_those_who_hear_of_alerts(tree: Tree) -> None:
     (budget,) = tree.each("google_billing_budget.monthly").values()
     assert budget["billing_account"] == VARIABLES["billing_account"]
@@ -118,3 +145,23 @@ def test_the_monthly_budget_is_of_this_project_and_told_to_those_who_hear_of_ale
     assert all(0 < percent <= 1 for percent in percents)  # shares, not per cent
     (told,) = budget["all_updates_rule"]
     assert len(told["monitoring_notification_channels"]) == len(VARIABLES["alert_emails"])
+
+
+def _after(tree: Tree, file: str, name: str) -> set[str]:
+    """What a resource or an output waits for by its `depends_on`."""
+    (found,) = (block for block in read_blocks(tree.text(file)) if ".".join(block.labels) == name)
+    return set(re.findall(r"\w+\.\w+", found.attributes["depends_on"]))
+
+
+def _sourced(text: str) -> dict[str, str]:
+    """The variables that a shell hands on after it has evaluated *text*."""
+    script = ["sh", "-euc", 'eval "$1"; exec env -0', "sh", text]
+    done = subprocess.run(script, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(pair.split("=", 1) for pair in done.stdout.split("\0") if pair)
+
+
+def _deployed(tree: Tree, name: str, **variables: object) -> Settings:
+    """What a function reads from its environment."""
+    (service,) = tree.each("google_cloudfunctions2_function.this", **variables)[name]["service_config"]
+    return Settings.from_environment(service["environment_variables"])

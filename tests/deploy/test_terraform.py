@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,8 +56,11 @@ def infra(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def terraform(infra: Path, tmp_path_factory: pytest.TempPathFactory) -> Terraform:
-    """Runs Terraform in the copy, with the stand-in as its provider, and returns what it said."""
+def terraform(infra: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terraform]:
+    """Runs Terraform in the copy, with the stand-in as its provider, and returns what it said.
+
+    Nothing of it may reach the checkout: a lock file that names the stand-in would keep the real provider out.
+    """
     if (missing := _missing()) is not None:
         pytest.skip(missing)
     home = tmp_path_factory.mktemp("terraform")
@@ -67,8 +70,10 @@ def terraform(infra: Path, tmp_path_factory: pytest.TempPathFactory) -> Terrafor
     def run(*arguments: str) -> str:
         return _run(["terraform", f"-chdir={infra}", *arguments], own)
 
+    before = set((ROOT / "infra").iterdir())
     run("init", "-backend=false", "-input=false", "-no-color")
-    return run
+    yield run
+    assert set((ROOT / "infra").iterdir()) == before
 
 
 def _run(command: list[str], own: dict[str, str]) -> str:

@@ -118,6 +118,13 @@ class Tree:
             for one in (values.values() if all(isinstance(one, dict) for one in values.values()) else [values])
         ]
 
+    def output(self, name: str, **variables: Any) -> Any:
+        """What `terraform output` says under a name."""
+        if planned.TERRAFORM is None:
+            pytest.skip("what Terraform says is left out: there is no terraform on the PATH")
+        with tempfile.TemporaryDirectory() as scratch:
+            return planned.output(self.infra, name, {**VARIABLES, **variables}, Path(scratch))
+
     def text(self, path: str) -> str:
         """A file's text."""
         return (self.root / path).read_text("utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import venv
 from collections.abc import Iterator, Mapping
@@ -109,3 +110,8 @@ class Deployed(Served):
                 stderr=log,
                 start_new_session=True,
             )
+
+    def close(self) -> None:
+        """End it at once: it has nothing to put away, and its server would take a third of a second to say goodbye."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()

@@ -28,19 +28,13 @@ GRAFANA = grafana_dashboard(PANELS)["panels"]
 TILES = cloud_dashboard(PANELS)["mosaicLayout"]["tiles"]
 
 
-def test_the_files_in_infra_are_those_that_the_command_makes():
-    for name, document in contents(monitoring()).items():
-        assert (INFRA / name).read_text("utf-8") == text_of(document), "python -m functions dashboards puts it right"
-
-
 def test_the_command_writes_the_files_and_says_which(tmp_path, monkeypatch, capsys):
     (tmp_path / "monitoring.json").write_text((INFRA / "monitoring.json").read_text("utf-8"))
     monkeypatch.setattr(_dashboards, "INFRA", tmp_path)
     assert main(["dashboards", "--json"]) == 0
     written = json.loads(capsys.readouterr().out)["written"]
-    assert written == [str(tmp_path / name) for name in contents(monitoring())]
-    for path in map(Path, written):
-        assert path.read_text("utf-8") == (INFRA / path.relative_to(tmp_path)).read_text("utf-8")
+    made = {str(tmp_path / name): text_of(document) for name, document in contents(monitoring()).items()}
+    assert {path: Path(path).read_text("utf-8") for path in written} == made
     assert main(["dashboards"]) == 0
     assert capsys.readouterr().out == "".join(f"wrote {path}\n" for path in written)
 
@@ -53,6 +47,22 @@ def test_without_a_checkout_one_line_says_what_is_missing(tmp_path, monkeypatch,
     assert told.err.startswith(f"error: {tmp_path}/infra/monitoring.json cannot be read")
     assert told.err.count("\n") == 1
     assert not (tmp_path / "infra").exists()
+
+
+@pytest.mark.parametrize("text", ["[1]", "{}", '{"panels": {}}'])
+def test_a_table_without_panels_is_told_in_one_line(tmp_path, monkeypatch, capsys, text):
+    monkeypatch.setattr(_dashboards, "INFRA", tmp_path)
+    (tmp_path / "monitoring.json").write_text(text)
+    assert main(["dashboards"]) == 2
+    assert capsys.readouterr().err == f'error: {tmp_path}/monitoring.json has no list "panels"\n'
+
+
+def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "monitoring.json").write_text('{"panels": []}')
+    (tmp_path / "metrics.json").mkdir()
+    monkeypatch.setattr(_dashboards, "INFRA", tmp_path)
+    assert main(["dashboards"]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path}/metrics.json cannot be written: Is a directory\n"
 
 
 # ---------------------------------------------------------------- descriptors
