@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import os
+import random
 import signal
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from shared.errors import SettingsError
@@ -17,6 +19,8 @@ from shared.errors import SettingsError
 LOOK_EVERY_S = 0.02
 ANSWER_S = 2.0
 TAIL_BYTES = 2_000
+PORTS = (20_000, 32_768)
+_given: deque[int] = deque(maxlen=1_000)
 
 # Reads until this process is gone, then ends its process group, which is that of the children: first kindly.
 _KEEPER = "read _; trap '' TERM; kill -TERM 0; sleep {grace_s}; kill -KILL 0"
@@ -102,11 +106,19 @@ class ProcessGroup:
 
 
 def free_port() -> int:
-    """Return a port of localhost that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of localhost that nobody uses now, another one each time.
+
+    It is below those that systems hand out by themselves (from 32768 on Linux, from 49152 elsewhere): one of them could
+    go to any connection before a process that takes seconds to start listens on it.
+    """
+    while True:
+        port = random.randrange(*PORTS)  # noqa: S311 - no secret
+        if port in _given:
+            continue
+        _given.append(port)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _answers(port: int, timeout_s: float) -> bool:

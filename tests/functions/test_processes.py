@@ -148,3 +148,9 @@ def test_a_command_that_does_not_exist_is_one_clear_error(group: ProcessGroup):
 def _napping() -> str:
     """A shell that notices signals at once: a trap waits for the command in front, so that is a short one."""
     return "while :; do sleep 0.05; done"
+
+
+def test_a_free_port_is_none_that_the_system_gives_to_connections_and_none_twice() -> None:
+    ports = [free_port() for _ in range(50)]
+    assert len(set(ports)) == 50
+    assert max(ports) < 32_768
