@@ -134,7 +134,7 @@ def _limit(text: str) -> int | str:
     try:
         return text if text == "default" else parse_usd(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise argparse.ArgumentTypeError(f'{error}; or "default"') from None
 
 
 if __name__ == "__main__":

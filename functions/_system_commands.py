@@ -113,27 +113,33 @@ def budget(options: argparse.Namespace, settings: Settings) -> int:
     services = open_services(settings)
     now = services.clock.now()
     scope = None if options.scope is None and options.limit is None else _scope(options.scope)
-    told = "" if scope is None or options.limit is None else _set_limit(scope, options.limit, services, now)
+    told = ""
+    document: Json = {"day": day_of(now)}
+    if scope is not None and options.limit is not None:
+        amount = None if isinstance(options.limit, str) else options.limit
+        is_open = services.budgets.set_limit(scope, amount, now)
+        told = _told_of_limit(scope, amount, is_open=is_open)
+        limit = "default" if amount is None else format_usd(amount)
+        document["set"] = {"scope": str(scope), "limit": limit, "is_open_today": is_open}
     if scope is None:
         found = services.budgets.on_day(day_of(now))
     else:
         of_scope = services.budgets.of_scope(scope, now)
         found = [] if of_scope is None else [(scope, of_scope)]
-    rows = [_budget_row(s, b) for s, b in found]
-    heads = ["scope", "limit USD", "spent", "held", "suspense", "free", "used"]
-    lines = [
-        [*(str(r[k]) for k in ("scope", "limit", "spent", "held", "suspense", "free")), f"{r['used_share']:.1%}"]
-        for r in rows
-    ]
-    told += table(heads, lines) if rows else f"nothing held or spent on {day_of(now)}"
-    show(options, {"day": day_of(now), "budgets": rows}, told)
+    document["budgets"] = rows = [_budget_row(s, b) for s, b in found]
+    told += _budgets_table(rows) if rows else f"nothing held or spent on {day_of(now)}"
+    show(options, document, told)
     return 0
 
 
-def _set_limit(scope: Scope, limit: int | str, services: Services, now: datetime) -> str:
-    """Set a limit, in micro-USD or "default", and return what to tell of how long it holds."""
-    amount = None if isinstance(limit, str) else limit
-    is_open = services.budgets.set_limit(scope, amount, now)
+def _budgets_table(rows: Sequence[Json]) -> str:
+    heads = ["scope", "limit USD", "spent", "held", "suspense", "free", "used"]
+    amounts = ("scope", "limit", "spent", "held", "suspense", "free")
+    return table(heads, [[*(str(row[name]) for name in amounts), f"{row['used_share']:.1%}"] for row in rows])
+
+
+def _told_of_limit(scope: Scope, amount: int | None, *, is_open: bool) -> str:
+    """Tell how long a limit, in micro-USD or that of the settings, holds."""
     told = (
         f"{scope}: the limit that the functions' settings say, from now on"
         if amount is None
@@ -233,4 +239,5 @@ def _scope(text: str | None) -> Scope:
     kind, _, name = (text or "").partition(":")
     if (kind == "all" and not name) or (kind == "tenant" and name) or (kind == "user" and "/" in name):
         return Scope(kind, name)
-    raise SettingsError(f"scope {text!r} is not one of all, tenant:NAME, user:TENANT/NAME")
+    given = "no scope is given; it is" if text is None else f"scope {text!r} is not"
+    raise SettingsError(f"{given} one of all, tenant:NAME, user:TENANT/NAME")

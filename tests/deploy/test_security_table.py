@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from functions.on_webhook import KEPT
 from shared.settings import Settings
-from shared.stores.budgets import KEPT_DAYS
+from shared.stores.budget_shards import KEPT_DAYS
 from tests.deploy.grants import Grant, granted
 from tests.deploy.hcl import read_blocks
 from tests.deploy.tree import AGENT, PROJECT, STORAGE_AGENT, VARIABLES, Tree, member, service_id

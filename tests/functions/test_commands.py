@@ -253,6 +253,9 @@ def test_a_job_that_does_not_exist_is_named(atelier, command, job):
 
 def test_a_scope_that_is_none_is_told_what_is_one(atelier):
     assert_one_clear_line(atelier("budget", "everyone", "--limit", "5"), "tenant:NAME", "user:TENANT/NAME")
+    assert_one_clear_line(atelier("budget", "--limit", "5"), "no scope is given", "tenant:NAME")
+    told = atelier("budget", "all", "--limit", "5", "--json").json
+    assert told["set"] == {"scope": "all", "limit": "5", "is_open_today": True}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A limit that is set is the one that holds, whatever number of shards whoever sets it believes in."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from shared.domain.times import from_text
 from shared.errors import BudgetExceeded, SettingsError, StoreConflict
 from shared.ports import Write
 from shared.settings import Settings
-from shared.stores.budgets import Budgets, Standing
+from shared.stores.budget_shards import Whole
+from shared.stores.budgets import CLOSING_TRY, Budgets, Standing
 from tests.pipeline.harness import Pipeline
 
 ALL, TENANT, USER = Scope("all"), Scope("tenant", "default"), Scope("user", "default/u")
@@ -226,3 +228,88 @@ def test_the_tick_tells_the_used_share_of_a_day_on_which_nothing_can_be_or_was_h
     monkeypatch.setattr(pipeline.services.metrics, "record", lambda name, value, _labels: told.update({name: value}))
     pipeline.tick()
     assert (told["budget_used"], told["budget_held"]) == (share, 0)
+
+
+# ---------------------------------------------------------------- processes that differ, and documents of before
+
+
+def held_at_most(budgets: Budgets, system: System) -> int:
+    """Hold as much as this process can, from any of its shards, and return how much that was."""
+    held, paths = 0, {budgets.choose([ALL], system.now)[0] for _ in range(1_000)}
+    for path in sorted(paths):
+        for amount in (SETTING, 100, 10, 1):
+            while True:
+                standing = budgets.read([ALL], [path], system.now)
+                standing = budgets.widen(standing) if standing.free < amount else standing
+                try:
+                    system.documents.commit(standing.hold(amount))
+                except BudgetExceeded:
+                    break
+                held += amount
+    assert system.sound()
+    return held
+
+
+@pytest.mark.parametrize("counts", [(8, 64), (64, 8), (1, 8), (8, 1)], ids=str)
+def test_processes_with_other_numbers_of_shards_hold_no_more_together(system: System, counts: tuple[int, int]):
+    one, other = (Budgets(system.documents, LIMITS, shards=count) for count in counts)
+    assert held_at_most(one, system) == SETTING
+    assert held_at_most(other, system) == 0
+
+
+@pytest.mark.parametrize("counts", [(8, 64), (64, 8), (1, 8), (8, 1)], ids=str)
+def test_a_limit_holds_for_processes_with_other_numbers_of_shards(system: System, counts: tuple[int, int]):
+    one, other = (Budgets(system.documents, LIMITS, shards=count) for count in counts)
+    system.documents.commit(one.read([ALL], one.choose([ALL], system.now), system.now).hold(10))
+    assert system.command_line.set_limit(ALL, 700, system.now)
+    assert held_at_most(other, system) + held_at_most(one, system) == 690
+    assert not system.command_line.set_limit(ALL, 300, system.now)
+    assert held_at_most(one, system) + held_at_most(other, system) == 0
+
+
+def forget_what_they_are_a_part_of(system: System) -> None:
+    """Leave the documents as a version before these fields made them."""
+    for found in system.documents.query("budgets", [("day", "==", day_of(system.now))], limit=100):
+        kept = {name: value for name, value in found.data.items() if name not in asdict(Whole(1, 1, 1))}
+        system.documents.commit([Write(found.path, "set", kept)])
+
+
+@pytest.mark.parametrize("limit, free", [(800, 600), (150, 0)])
+def test_a_limit_holds_on_the_day_on_which_this_version_came(system: System, limit: int, free: int):
+    for number in (0, 3):
+        system.hold(100, number)
+    forget_what_they_are_a_part_of(system)
+    assert system.command_line.set_limit(ALL, limit, system.now) == bool(free)
+    assert held_at_most(system.functions, system) == free
+
+
+def test_of_documents_that_do_not_tell_the_default_is_what_they_have_together(system: System):
+    for number in range(8):
+        system.hold(10, number)
+    forget_what_they_are_a_part_of(system)
+    system.command_line.set_limit(ALL, 800, system.now)
+    system.command_line.set_limit(ALL, None, system.now)
+    assert held_at_most(system.functions, system) == SETTING - 80
+
+
+def test_among_commits_that_never_end_a_lower_limit_first_stops_new_holds(
+    system: System, monkeypatch: pytest.MonkeyPatch
+):
+    for number in range(8):
+        system.hold(50, number)
+    late = system.functions.read([ALL], system.paths(2, [ALL]), system.now)
+    commit, tried = system.documents.commit, []
+
+    def others_are_faster(writes: Sequence[Write]) -> list[str]:
+        tried.append(writes)
+        if len(tried) <= CLOSING_TRY + 5 and len(tried) != CLOSING_TRY + 1:
+            raise StoreConflict("somebody else was faster")
+        return commit(writes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(system.documents, "commit", others_are_faster)
+        assert not system.command_line.set_limit(ALL, 100, system.now)
+    assert all(write.data == {"closed": True} for write in tried[CLOSING_TRY])
+    with pytest.raises(StoreConflict):
+        system.documents.commit(late.hold(1))
+    assert held_at_most(system.functions, system) == 0
