@@ -127,7 +127,7 @@ class Settings:
     budget_shards: int = setting(
         1,
         "Documents a tenant's and the whole day's budget is split into. One document of Firestore takes few writes a "
-        "second: 8 or more for a busy system.",
+        "second: 8 or more for a busy system. For a scope that was used today, another number counts from tomorrow on.",
         minimum=1,
         maximum=64,
     )
