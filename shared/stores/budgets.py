@@ -55,15 +55,14 @@ class Standing:
     @property
     def is_soft_limited(self) -> bool:
         """Some scope has used its soft share of the day."""
-        return any(
-            sum(s.budget.used for s in shards) >= self.soft_fraction * sum(s.budget.limit for s in shards)
-            for shards in self.scopes
-        )
+        totals = [total([s.budget for s in shards]) for shards in self.scopes]
+        return any(t.limit and t.used >= self.soft_fraction * t.limit for t in totals)
 
     def tightest(self) -> tuple[Scope, int, int]:
         """Return (scope, limit, used) of the scope with the least left, for an error that helps."""
         shards = min(self.scopes, key=lambda of_scope: sum(s.budget.free for s in of_scope))
-        return shards[0].scope, sum(s.budget.limit for s in shards), sum(s.budget.used for s in shards)
+        together = total([s.budget for s in shards])
+        return shards[0].scope, together.limit, together.used
 
     def hold(self, amount: int, spent: int = 0, suspense: int = 0) -> list[Write]:
         """Return the guarded writes that hold *amount* and move *spent* and *suspense* in every scope.
@@ -233,13 +232,13 @@ class Budgets:
         anchors = {}
         for scope, first, standing in zip(scopes, found[::2], found[1::2], strict=True):
             setting = self._limits[scope.kind]
-            own = Whole(self._shards_of(scope), setting, setting)
-            whole = (first and read_shard(first).whole) or own
+            known = read_shard(first) if first else None
+            whole = (known and known.whole) or Whole(self._shards_of(scope), setting, setting)
             if standing:  # an anchor that was made while this was set may not know of it
                 whole = replace(whole, scope_limit=int(standing.data["limit"]))
             if first and first.data.get("closed"):
                 whole = replace(whole, scope_limit=0)
             part = Budget(split_limit(whole.scope_limit, whole.shards)[0])
-            known = read_shard(first) if first else Shard(shard_path(scope, day, 0), scope, day, 0, part, whole, None)
-            anchors[scope] = replace(known, whole=whole)
+            new = Shard(shard_path(scope, day, 0), scope, day, 0, part, whole, None)
+            anchors[scope] = replace(known or new, whole=whole)
         return anchors

@@ -267,6 +267,14 @@ def test_a_limit_holds_for_processes_with_other_numbers_of_shards(system: System
     assert held_at_most(one, system) + held_at_most(other, system) == 0
 
 
+def test_a_shard_that_has_no_part_of_the_limit_says_nothing_of_how_much_is_used(system: System):
+    system.hold(10, 0)
+    wide = Budgets(system.documents, LIMITS, shards=64)
+    standings = [wide.read([ALL], wide.choose([ALL], system.now), system.now) for _ in range(50)]
+    assert {standing.is_soft_limited for standing in standings} == {False}
+    assert 0 in {standing.scopes[0][0].budget.limit for standing in standings}
+
+
 def forget_what_they_are_a_part_of(system: System) -> None:
     """Leave the documents as a version before these fields made them."""
     for found in system.documents.query("budgets", [("day", "==", day_of(system.now))], limit=100):
