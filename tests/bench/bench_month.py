@@ -143,13 +143,17 @@ def _idle_tick(services: Services, clock: ManualClock, lines: Lines) -> dict[str
     return {name: total / COUNTED for name, total in {**counted, "log_bytes": lines.total}.items()}
 
 
+def conditions() -> int:
+    """How many conditions the alerts have together, of objectives as well."""
+    table = json.loads((wiring.TABLE.parent / "monitoring.json").read_text("utf-8"))
+    return len(table["alerts"]) + CONDITIONS_OF_SLO * len(table["slos"])
+
+
 def _fixed() -> dict[str, float]:
     """What is there whether or not anything happens."""
-    table = json.loads((wiring.TABLE.parent / "monitoring.json").read_text("utf-8"))
-    conditions = len(table["alerts"]) + CONDITIONS_OF_SLO * len(table["slos"])
     return {
-        "alert_conditions": conditions * MORE_PRICES["alert_condition"],
-        "alert_series": conditions * MINUTES * MORE_PRICES["alert_series"],
+        "alert_conditions": conditions() * MORE_PRICES["alert_condition"],
+        "alert_series": conditions() * MINUTES * MORE_PRICES["alert_series"],
         "scheduler": MORE_PRICES["scheduler_job"],
         "secrets": SECRETS * MORE_PRICES["secret_version"],
         "images": len(wiring.functions()) * IMAGE_GIB * MORE_PRICES["registry_gib"],

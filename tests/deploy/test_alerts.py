@@ -8,6 +8,7 @@ from functions import _dashboards
 from shared.adapters.cloud_monitoring import TYPE_PREFIX
 from shared.metrics import METRICS
 from shared.settings import Settings
+from tests.bench import bench_month
 from tests.deploy.promql import grouped_by, labels_of, selectors
 from tests.deploy.tree import VARIABLES, Tree, Values
 
@@ -62,6 +63,12 @@ def test_every_alert_of_the_table_is_made_and_no_other(tree: Tree) -> None:
     burns = {f"{slo}/{speed}" for slo in table["slos"] for speed in table["burn_rates"]}
     assert set(tree.each("google_monitoring_alert_policy.burn")) == burns
     assert len(tree.of_type("google_monitoring_alert_policy")) == len(table["alerts"]) + len(burns)
+
+
+def test_what_a_month_costs_is_computed_for_as_many_conditions_as_there_are(tree: Tree) -> None:
+    conditions = sum(len(policy["conditions"]) for policy in tree.of_type("google_monitoring_alert_policy"))
+    assert conditions == bench_month.conditions()
+    assert f"| {conditions} alert conditions" in tree.text("README.md")
 
 
 def test_an_alert_asks_what_the_table_says_for_as_long_as_it_says(tree: Tree) -> None:

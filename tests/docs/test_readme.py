@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from functions.__main__ import _parser, main
 from functions._decode import decode_http
 from functions._docs import TABLES, filled
 from shared.domain.request import parse_request
@@ -90,8 +91,6 @@ def test_the_commands_run_one_after_the_other(tmp_path):
 
 
 def test_every_command_and_option_it_names_exists(capsys):
-    from functions.__main__ import main
-
     with pytest.raises(SystemExit):
         main(["--help"])
     known = set(re.findall(r"^    (\w+)(?: |$)", capsys.readouterr().out, re.MULTILINE))
@@ -104,6 +103,16 @@ def test_every_command_and_option_it_names_exists(capsys):
 def test_the_make_targets_it_names_exist():
     targets = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:`|\$ )make (\w+)", README)) <= targets
+
+
+def test_ten_commands_lead_from_an_empty_project_to_the_first_result():
+    (deploy,) = re.findall(r"^## Deploy\n.*?```console\n(.*?)```", README, re.MULTILINE | re.DOTALL)
+    commands = [line.removeprefix("$ ") for line in deploy.splitlines() if line.startswith("$ ")]
+    assert 1 < len(commands) <= 10
+    assert commands[-1].startswith('eval "$(terraform -chdir=infra output -raw environment)" && ')
+    assert (REPOSITORY / commands[-1].split()[-1]).exists()
+    words = shlex.split(commands[-1].partition("-m functions ")[2])
+    assert _parser().parse_args(words).wait > 0
 
 
 def test_the_python_version_it_asks_for_is_the_one_the_project_asks_for():
